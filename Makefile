@@ -1,0 +1,33 @@
+# The one way to do each thing; CI runs the same targets.
+.PHONY: help setup lint test demo bench docs lock clean
+PY := .venv/bin/python
+
+help:           ## show this list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup:          ## make .venv with locked packages, and install the system libraries that the driver needs
+	@bash tools/setup.sh
+
+lint: setup     ## ruff, mypy (strict), import rules
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+test: setup     ## every test, on the sandbox or on the servers that the environment names
+	$(PY) -m pytest
+
+demo: setup     ## the whole show on the sandbox: 336,776 flights from SQL Server to a Databricks Volume
+	.venv/bin/bridge demo
+
+bench: setup    ## measure speed and memory as ratios
+	$(PY) -m benchmarks.extract
+
+docs: setup     ## build the documentation into build/docs
+	.venv/bin/mkdocs build --strict --quiet
+
+lock: setup     ## make requirements.lock anew from pyproject.toml
+	bash tools/lock.sh
+
+clean:          ## remove what the targets made
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

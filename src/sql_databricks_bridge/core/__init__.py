@@ -1,0 +1,1 @@
+"""The extraction engine: it takes ports and never imports an adapter."""

@@ -1,0 +1,124 @@
+"""The settings, from environment variables and a .env file. Only the composition roots read them."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sql_databricks_bridge.errors import SettingsError
+from sql_databricks_bridge.models.names import Destination
+
+
+class Environment(StrEnum):
+    """Where the bridge runs; some guards are stricter in production."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+SqlAuthentication = Literal[
+    "sql",
+    "ActiveDirectoryDefault",
+    "ActiveDirectoryServicePrincipal",
+    "ActiveDirectoryMSI",
+    "ActiveDirectoryInteractive",
+    "ActiveDirectoryPassword",
+    "ActiveDirectoryDeviceCode",
+]
+
+
+class Settings(BaseSettings):
+    """Every setting; the variable's name is the field's in upper case (`sqlserver_host` is SQLSERVER_HOST)."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, frozen=True
+    )
+
+    environment: Environment = Field(Environment.DEVELOPMENT, description="development, staging or production")
+    debug: bool = Field(False, description="show more of an error than its message")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+
+    sqlserver_host: str | None = Field(None, description="SQL Server's host name or address")
+    sqlserver_port: int = Field(1433, ge=1, le=65535, description="SQL Server's TCP port")
+    sqlserver_database: str | None = Field(None, description="database, where a country names none")
+    sqlserver_username: str | None = Field(None, description="SQL login, or the client id of a service principal")
+    sqlserver_password: SecretStr | None = Field(None, description="its password or secret")
+    sqlserver_encrypt: Literal["yes", "no", "strict"] = Field("yes", description="TLS: yes, no or strict (TDS 8)")
+    sqlserver_trust_server_certificate: bool = Field(False, description="skip the check of the server's certificate")
+    sqlserver_server_certificate: Path | None = Field(None, description="file of the one certificate to accept")
+    sqlserver_authentication: SqlAuthentication = Field("sql", description="sql, or an Entra mode")
+    sqlserver_login_timeout_s: int = Field(15, ge=1, description="seconds to wait for a sign-in")
+    sqlserver_query_timeout_s: int = Field(0, ge=0, description="seconds that a query may take, 0 without limit")
+
+    databricks_host: str | None = Field(None, description="workspace address, https://...")
+    databricks_token: SecretStr | None = Field(None, description="personal access token")
+    databricks_client_id: str | None = Field(None, description="service principal's client id (OAuth M2M)")
+    databricks_client_secret: SecretStr | None = Field(None, description="service principal's secret")
+    databricks_catalog: str | None = Field(None, description="catalog of the volume that takes the files")
+    databricks_schema: str | None = Field(None, description="its schema")
+    databricks_volume: str | None = Field(None, description="the volume")
+    databricks_warehouse_id: str | None = Field(None, description="SQL warehouse for statements")
+    databricks_retry_timeout_s: int = Field(60, ge=1, description="seconds that the SDK retries a request")
+
+    polling_interval_seconds: int = Field(10, ge=1, description="seconds between two polls of the events table")
+    max_events_per_poll: int = Field(100, ge=1, description="events taken in one poll")
+
+    bridge_queries_dir: Path = Field(
+        Path("queries"), validation_alias=AliasChoices("BRIDGE_QUERIES_DIR"), description="folder of the .sql files"
+    )
+    bridge_config_dir: Path = Field(
+        Path("config"), validation_alias=AliasChoices("BRIDGE_CONFIG_DIR"), description="folder of the YAML files"
+    )
+    bridge_spool_dir: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("BRIDGE_SPOOL_DIR"),
+        description="folder for parts on their way; a temporary one",
+    )
+
+    @field_validator("databricks_host")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        value = value.rstrip("/")
+        return value if "://" in value else f"https://{value}"
+
+    def require(self, *names: str) -> None:
+        """Raise `SettingsError` naming every variable of `names` (field names) that is not set."""
+        missing = [name.upper() for name in names if getattr(self, name) in (None, "")]
+        if missing:
+            raise SettingsError(
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.",
+                hint="Set it in the environment or in a .env file here; `bridge check` shows what is needed.",
+            )
+
+    @property
+    def default_destination(self) -> Destination | None:
+        """The volume that DATABRICKS_CATALOG, _SCHEMA and _VOLUME name, None unless all three are set."""
+        if self.databricks_catalog and self.databricks_schema and self.databricks_volume:
+            return Destination(self.databricks_catalog, self.databricks_schema, self.databricks_volume)
+        return None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; a wrong value raises `SettingsError` that names the variable but not a secret's value.
+
+    BRIDGE_ENV_FILE names another file than .env; empty, none is read.
+    """
+    env_file = os.environ.get("BRIDGE_ENV_FILE", ".env") or None
+    try:
+        return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]  # pydantic-settings' own argument
+    except ValidationError as exc:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
+            for error in exc.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"Settings are wrong: {problems}.", hint="Mend the variable or the .env file.") from None
+    except UnicodeDecodeError as exc:
+        raise SettingsError(f".env is not UTF-8 (byte {exc.start}).", hint="Save it as UTF-8.") from exc

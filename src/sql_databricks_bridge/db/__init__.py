@@ -1,0 +1,1 @@
+"""Adapters: the real drivers behind the ports of `core.ports`."""

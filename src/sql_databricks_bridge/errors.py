@@ -1,0 +1,145 @@
+"""Every exception of the bridge, one tree.
+
+::
+
+    BridgeError                     what, where, why; `hint` says what to do
+    |-- UsageError                  the caller's input is wrong: exit code 2, nothing was run
+    |   |-- SettingsError           an environment variable, .env entry or configuration file
+    |   |-- UnknownNameError        a country or query that does not exist
+    |   |-- QueryFileError          a .sql file that is not one readable SELECT
+    |   `-- ParameterError          a missing, ambiguous or ill-typed parameter
+    |-- SourceError                 SQL Server
+    |   |-- SourceUnavailable       Transient: can't be reached, or the connection was lost
+    |   |-- SourceBusy              Transient: deadlock victim, lock or query time-out, resource limit
+    |   |-- SourceSignInError       login or database refused
+    |   |-- SourceRefused           the server refused the SQL
+    |   `-- ResultShapeError        a result that can't become a Parquet file: unnamed, repeated or untypable columns
+    |-- LakehouseError              Databricks
+    |   |-- LakehouseUnavailable    Transient: can't be reached, throttled, or the service failed
+    |   |-- LakehouseSignInError    token or client refused, or not permitted
+    |   |-- LakehouseNotFound       a catalog, schema, volume, file or warehouse that is not there
+    |   |-- AlreadyExists           a file that must not be overwritten
+    |   `-- StatementFailed         a SQL statement ended FAILED, CANCELED, CLOSED or truncated
+    |-- LandingError                the way between the two
+    |   |-- SpoolError              the local spool can't be written (disk full, not permitted)
+    |   `-- ValueRefused            a value that can't be stored exactly
+    `-- Cancelled                   somebody asked to stop
+
+`Transient` marks, by inheritance, what may be retried.
+"""
+
+from __future__ import annotations
+
+
+class Transient:
+    """Mixin: the same call may succeed later."""
+
+
+class BridgeError(Exception):
+    """Base of all errors that a user may see.
+
+    `message` says what happened, where and why; `hint`, where there is one, what to do. Neither holds a secret.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class UsageError(BridgeError):
+    """The caller's input is wrong; nothing was run."""
+
+
+class SettingsError(UsageError):
+    """An environment variable, a .env entry or a configuration file is missing or wrong."""
+
+
+class UnknownNameError(UsageError):
+    """A country or query of that name does not exist."""
+
+
+class QueryFileError(UsageError):
+    """A .sql file that is not one readable SELECT."""
+
+
+class ParameterError(UsageError):
+    """A parameter that is missing, ambiguous or of the wrong type."""
+
+
+class SourceError(BridgeError):
+    """SQL Server, or the way to it, failed."""
+
+
+class SourceUnavailable(SourceError, Transient):
+    """SQL Server can't be reached, or the connection was lost."""
+
+
+class SourceBusy(SourceError, Transient):
+    """SQL Server gave up for now: deadlock victim, time-out, resource limit."""
+
+
+class SourceSignInError(SourceError):
+    """The login or the database was refused."""
+
+
+class SourceRefused(SourceError):
+    """SQL Server refused the SQL. `line` counts from 1 in the query file, None where the server names none."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, number: int | None = None, line: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.number = number
+        self.line = line
+
+
+class ResultShapeError(SourceError):
+    """The result can't become a Parquet file: unnamed, repeated or untypable columns."""
+
+
+class LakehouseError(BridgeError):
+    """Databricks, or the way to it, failed."""
+
+
+class LakehouseUnavailable(LakehouseError, Transient):
+    """Databricks can't be reached, throttles, or failed inside."""
+
+
+class LakehouseSignInError(LakehouseError):
+    """The token or client was refused, or lacks a permission."""
+
+
+class LakehouseNotFound(LakehouseError):
+    """A catalog, schema, volume, file or warehouse is not there."""
+
+
+class AlreadyExists(LakehouseError):
+    """The file is there already and must not be overwritten."""
+
+
+class StatementFailed(LakehouseError):
+    """A SQL statement did not succeed. `sqlstate` where Databricks gives one."""
+
+    def __init__(self, message: str, *, hint: str | None = None, sqlstate: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class LandingError(BridgeError):
+    """Something failed between the two ends."""
+
+
+class SpoolError(LandingError):
+    """The local spool directory can't be written."""
+
+
+class ValueRefused(LandingError):
+    """A value can't be stored exactly; the message names the column, the row and the reason."""
+
+
+class Cancelled(BridgeError):
+    """Somebody asked to stop."""
