@@ -1,0 +1,260 @@
+"""Reading SQL: what kind of statement it is, which tables it names, and the same text with those names made exact.
+
+Names are found in sqlglot's syntax trees and replaced at their positions, so that the rest of a query reaches the
+engine as it was written (and unnamed result columns keep their names). Changed in a query: table names become
+three-part ones, and files of volumes (`parquet.` + path, `read_files(...)`) become scans of local files.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import sqlglot
+from sqlglot import Token, TokenType, exp
+from sqlglot.errors import SqlglotError
+
+from . import parquetfiles
+from .catalog import UnityCatalog
+from .engine import quoted
+from .errors import ApiError
+from .failures import SqlFailure, syntax_error, table_not_found, unsupported
+from .paths import local, parse
+
+logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it warns of every statement that it keeps as a bare command
+
+_HISTORY = (["DESCRIBE", "HISTORY"], ["DESC", "HISTORY"])
+_FILE_FORMATS = {"parquet", "delta", "csv", "json", "text", "avro", "orc", "binaryfile", "xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """A three-part name in lower case."""
+
+    catalog: str
+    schema: str
+    table: str
+
+    @property
+    def sql(self) -> str:
+        """In backticks."""
+        return quoted(self.catalog, self.schema, self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where names without a catalog or schema are looked up."""
+
+    catalog: str
+    schema: str
+
+
+@dataclass(slots=True)
+class Statement:
+    """One parsed statement.
+
+    `tree` is None for the few that are read from their tokens (SHOW, DESCRIBE HISTORY, ...).
+    """
+
+    text: str
+    tokens: list[Token]
+    tree: exp.Expression | None
+    words: list[str] = field(default_factory=list)
+
+
+def read(text: str) -> Statement:
+    """Parse exactly one statement. Raises `SqlFailure` (PARSE_SYNTAX_ERROR)."""
+    try:
+        tokens = list(sqlglot.tokenize(text, dialect="databricks"))
+        while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
+            text = text[: tokens.pop().start]
+        if not tokens:
+            raise syntax_error("end of input")
+        if tokens[0].text.upper() == "SHOW":  # sqlglot keeps the rest as one string
+            tokens[1:] = sqlglot.tokenize(text[tokens[0].end + 1 :], dialect="databricks")
+        words = [token.text.upper() for token in tokens]
+        if words[0] in ("SHOW", "USE") or words[:2] in _HISTORY or "VOLUME" in words[:2]:
+            return Statement(text, tokens, None, words)
+        trees = sqlglot.parse(text, dialect="databricks")
+    except SqlglotError as error:
+        raise syntax_error(f"the place that is marked here: {_plain(error)}") from error
+    if len(trees) != 1 or not isinstance(trees[0], exp.Expression):
+        raise syntax_error("';': one statement at a time")
+    return Statement(text, tokens, trees[0], words)
+
+
+def exact_query(statement: Statement, place: Place, catalog: UnityCatalog) -> str:
+    """The text of a query with exact names. Raises `SqlFailure` for tables and files that are not there."""
+    assert statement.tree is not None
+    edits: list[tuple[int, int, str]] = []
+    for table in _named_tables(statement.tree):
+        first, last = _span(table)
+        if isinstance(table.this, exp.Func):
+            scan = _read_files(table.this, catalog)
+            if scan is not None:
+                edits.append((first, _closing_parenthesis(statement.tokens, first), scan))
+        elif (path := _file_path(table)) is not None:
+            edits.append((first, last, _scan(path, catalog)))
+        else:
+            edits.append((first, last, existing(table, place, catalog).sql))
+    text = statement.text
+    for first, last, replacement in sorted(edits, reverse=True):
+        text = text[:first] + replacement + text[last + 1 :]
+    return text
+
+
+def make_exact(tree: exp.Expression, place: Place, catalog: UnityCatalog) -> list[TableName]:
+    """Replace the names in a tree (of DML) by exact ones; returns the tables that it names, each once."""
+    found: dict[TableName, None] = {}
+    for table in list(_named_tables(tree)):
+        if isinstance(table.this, exp.Func):
+            scan = _read_files(table.this, catalog)
+            if scan is not None:
+                inner = sqlglot.parse_one(f"SELECT * FROM {scan}", dialect="databricks").find(exp.Subquery)
+                assert inner is not None
+                inner.set("alias", table.args.get("alias"))
+                table.replace(inner)
+            continue
+        if (path := _file_path(table)) is not None:
+            table.set("this", exp.to_identifier(_scan_path(path, catalog), quoted=True))
+            table.set("db", exp.to_identifier("parquet"))
+            continue
+        name = existing(table, place, catalog)
+        found[name] = None
+        table.set("this", exp.to_identifier(name.table, quoted=True))
+        table.set("db", exp.to_identifier(name.schema, quoted=True))
+        table.set("catalog", exp.to_identifier(name.catalog, quoted=True))
+    return list(found)
+
+
+def spark_sql(tree: exp.Expression) -> str:
+    """A tree as text for the engine."""
+    return tree.sql(dialect="spark", normalize_functions=False)
+
+
+def only(tree: exp.Expression, clauses: str, what: str) -> None:
+    """Refuse, by name, every clause of a statement that is not among `clauses` (blank-separated)."""
+    for clause, value in tree.args.items():
+        if value and clause not in clauses.split():
+            raise unsupported(f"{what} with {clause.strip('_').upper()}")
+
+
+def full_name(table: exp.Table, place: Place) -> TableName:
+    """The three-part name that a table in a statement stands for."""
+    parts = [part.name for part in table.parts]
+    if len(parts) > 3:
+        raise SqlFailure("IDENTIFIER_TOO_MANY_NAME_PARTS", f"{'.'.join(parts)} has more than 3 parts.", "42601")
+    whole = [place.catalog, place.schema][: 3 - len(parts)] + parts
+    return TableName(whole[0].lower(), whole[1].lower(), whole[2].lower())
+
+
+def existing(table: exp.Table, place: Place, catalog: UnityCatalog) -> TableName:
+    """The full name of a table that must exist."""
+    name = full_name(table, place)
+    if name.schema == "information_schema" or name.catalog in ("system", "samples", "hive_metastore"):
+        raise unsupported(f"{name.catalog}.{name.schema}")
+    if catalog.find_table(name.catalog, name.schema, name.table) is None:
+        raise table_not_found(quoted(*(part.name for part in table.parts)))
+    return name
+
+
+def _named_tables(tree: exp.Expression) -> Iterator[exp.Table]:
+    """The tables of a tree that are not its own CTEs."""
+    for table in tree.find_all(exp.Table):
+        if len(table.parts) == 1 and not isinstance(table.this, exp.Func) and _is_cte(table):
+            continue
+        yield table
+
+
+def _is_cte(table: exp.Table) -> bool:
+    node: exp.Expr | None = table
+    while node is not None:
+        clause = node.args.get("with_") or node.args.get("with")
+        if clause is not None and any(cte.alias.lower() == table.name.lower() for cte in clause.expressions):
+            return True
+        node = node.parent
+    return False
+
+
+def _span(table: exp.Table) -> tuple[int, int]:
+    """First and last position of a table's name in the text."""
+    marks = [part.meta for part in table.parts if "start" in part.meta]
+    if not marks:
+        raise unsupported(f"the way in which this statement names {table.sql()}")
+    return marks[0]["start"], marks[-1]["end"]
+
+
+def _closing_parenthesis(tokens: list[Token], start: int) -> int:
+    depth = 0
+    for token in tokens:
+        if token.start < start:
+            continue
+        depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
+        if token.token_type is TokenType.R_PAREN and depth == 0:
+            return token.end
+    raise syntax_error("end of input")
+
+
+# Files of volumes ---------------------------------------------------------------------------------
+
+
+def _file_path(table: exp.Table) -> str | None:
+    """The path in a name such as parquet.`/Volumes/...`, or None. Other formats are refused."""
+    parts = [part.name for part in table.parts]
+    if len(parts) != 2 or parts[0].lower() not in _FILE_FORMATS or ("/" not in parts[1] and ":" not in parts[1]):
+        return None
+    if parts[0].lower() != "parquet":
+        raise unsupported(f"files of the format {parts[0]}, only parquet")
+    return parts[1]
+
+
+def _read_files(function: exp.Func, catalog: UnityCatalog) -> str | None:
+    """A scan for read_files('/Volumes/...', format => 'parquet'), or None for another table function.
+
+    Source: SQL reference, "read_files table-valued function": where the schema is inferred, the column _rescued_data
+    is added.
+    """
+    name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
+    if name.lower() != "read_files":
+        return None
+    positional = [each for each in function.expressions if not isinstance(each, exp.Kwarg)]
+    options = {each.name.lower(): each.expression for each in function.expressions if isinstance(each, exp.Kwarg)}
+    if len(positional) != 1 or not _is_string(positional[0]):
+        raise unsupported("read_files without exactly one path, given as a string")
+    chosen = options.pop("format", None)
+    if chosen is None or not _is_string(chosen) or chosen.name.lower() != "parquet":
+        raise unsupported("read_files with another format than format => 'parquet'")
+    if options:
+        raise unsupported(f"the option {min(options)} of read_files")
+    return f"(SELECT *, CAST(NULL AS STRING) AS _rescued_data FROM {_scan(positional[0].name, catalog)})"
+
+
+def _is_string(node: exp.Expression) -> bool:
+    return isinstance(node, exp.Literal) and node.is_string
+
+
+def _scan(path: str, catalog: UnityCatalog) -> str:
+    return f"parquet.{quoted(_scan_path(path, catalog))}"
+
+
+def _scan_path(path: str, catalog: UnityCatalog) -> str:
+    try:
+        where = str(local(catalog, parse(path.removeprefix("dbfs:"))))
+    except ApiError as error:
+        condition = error.metadata.get("unity_catalog_error_code")
+        if condition is None:
+            raise unsupported(f"the path {path!r}, only paths in volumes (/Volumes/...)") from error
+        raise SqlFailure("PATH_NOT_FOUND", f"Path does not exist: {path}. {error.message}", "42K03") from error
+    if not (glob.glob(where) if glob.has_magic(where) else os.path.exists(where)):
+        raise SqlFailure("PATH_NOT_FOUND", f"Path does not exist: {path}.", "42K03")
+    parquetfiles.check(where, path)
+    return where
+
+
+def _plain(error: SqlglotError) -> str:
+    """sqlglot's message without its terminal colours, on one line."""
+    text = str(error).replace("\x1b[4m", "").replace("\x1b[0m", "")
+    return " ".join(text.split())
