@@ -1,0 +1,114 @@
+"""The demo: it types the commands that a newcomer would, and then checks what landed with pyarrow and the SDK alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sql_databricks_bridge.sandbox.launcher import Sandbox, SandboxOptions, without_server_settings
+
+COUNTRY = "Colombia"
+
+
+def run(data_dir: Path) -> int:
+    """Run the show in `data_dir`; returns the first exit code that is not 0, else 0."""
+    console = Console(highlight=False)
+    files = demo_files()
+    began = time.monotonic()
+    console.print("[bold]1. A SQL Server and a Databricks workspace, on this machine[/bold]")
+    with console.status("starting PostgreSQL, Sail and their TDS and REST fronts; loading 336,776 flights ..."):
+        sandbox = Sandbox(SandboxOptions(data_dir))
+    with sandbox:
+        console.print(f"   ready after {time.monotonic() - began:.1f} s\n")
+        environment = {
+            **without_server_settings(),
+            **sandbox.environment,
+            "BRIDGE_ENV_FILE": "",
+            "BRIDGE_QUERIES_DIR": str(files / "queries"),
+            "BRIDGE_CONFIG_DIR": str(files / "config"),
+        }
+        steps: Sequence[tuple[str, Sequence[str]]] = (
+            ("2. Are both ends there?", ["check"]),
+            ("3. What would run", ["queries", "--country", COUNTRY]),
+            ("4. Extract", ["extract", "--country", COUNTRY, "--parallel", "2"]),
+            ("5. Where the newest published runs are", ["runs", "latest", "--country", COUNTRY]),
+        )
+        for title, arguments in steps:
+            console.print(f"[bold]{title}[/bold]")
+            console.print(f"[dim]$ bridge {' '.join(arguments)}[/dim]")
+            code = _bridge(arguments, environment)
+            console.print()
+            if code != 0:
+                return code
+        console.print("[bold]6. Read back by pyarrow, from the files that the manifests name[/bold]")
+        _show_landed(console, environment)
+    console.print(
+        f"\nDone in {time.monotonic() - began:.0f} s; everything is stopped again."
+        " Next: [bold]bridge sandbox[/bold] keeps both ends running for you to try,"
+        " and README.md has the ten lines to your own servers."
+    )
+    return 0
+
+
+def demo_files() -> Path:
+    """The folder that holds the demo's `queries` and `config`: in the wheel beside this file, in a clone its root."""
+    packaged = Path(__file__).with_name("demo_files")
+    return packaged if packaged.is_dir() else Path(__file__).parents[3]
+
+
+def _bridge(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    command = [sys.executable, "-m", "sql_databricks_bridge", *arguments]
+    with subprocess.Popen(command, env=dict(environment)) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # The terminal has sent Ctrl-C to the child too: let it clean up.
+            process.wait()
+            raise
+        finally:
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGTERM)
+
+
+def _show_landed(console: Console, environment: Mapping[str, str]) -> None:
+    import pyarrow.parquet as pq
+    from databricks.sdk import WorkspaceClient
+
+    client = WorkspaceClient(
+        host=environment["DATABRICKS_HOST"], token=environment["DATABRICKS_TOKEN"], auth_type="pat"
+    )
+    listing = subprocess.run(
+        [sys.executable, "-m", "sql_databricks_bridge", "runs", "latest", "--country", COUNTRY, "--json"],
+        env=dict(environment),
+        check=True,
+        capture_output=True,
+    )
+    runs: list[dict[str, Any]] = json.loads(listing.stdout)["runs"]
+    table = Table("query", "rows", "columns", "first columns and their Parquet types", box=None, header_style="dim")
+    total = 0
+    for run in runs:
+        rows, schema = 0, None
+        for file in run["files"]:
+            body = client.files.download(file["path"]).contents
+            assert body is not None
+            with body:
+                parquet = pq.ParquetFile(io.BytesIO(body.read()))
+            rows += parquet.metadata.num_rows
+            schema = parquet.schema_arrow
+        assert schema is not None
+        fields = ", ".join(f"{field.name} {field.type}" for field in list(schema)[:4])
+        table.add_row(run["query"], f"{rows:,}", str(len(schema)), fields)
+        total += rows
+    console.print(table)
+    console.print(f"   {total:,} rows in all")

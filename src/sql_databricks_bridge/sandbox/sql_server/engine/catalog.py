@@ -1,0 +1,140 @@
+"""The catalog: databases, schemas and tables by SQL Server's names, kept in PostgreSQL and transactional with DDL."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from .errors import error, invalid_object
+from .pg import PgSession, quote
+from .table import Table
+
+SUPPORT_VERSION = "1"
+
+
+def install(pg: PgSession) -> None:
+    """Create the support schema in a fresh cluster."""
+    for name in sorted(r.name for r in resources.files(__package__).joinpath("support").iterdir()):
+        if name.endswith(".sql"):
+            for statement in split_script(resources.files(__package__).joinpath("support", name).read_text("utf-8")):
+                pg.run(statement)
+
+
+def split_script(text: str) -> list[str]:
+    """The statements of our own support scripts: they end with ';' at the end of a line outside $$ ... $$."""
+    out: list[str] = []
+    current: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if not current and (not line.strip() or line.startswith("--")):
+            continue
+        current.append(line)
+        if (line.count("$$") + line.count("$do$")) % 2 == 1:
+            inside = not inside
+        if not inside and line.rstrip().endswith(";"):
+            out.append("\n".join(current))
+            current = []
+    return out
+
+
+def database_id(pg: PgSession, name: str) -> tuple[int, str] | None:
+    """(id, name as created) of a database."""
+    rows = pg.rows(f"SELECT id, name FROM tsql.databases WHERE lname = {quote(name.lower())}")
+    return (int(rows[0][0]), str(rows[0][1])) if rows else None
+
+
+def create_database(pg: PgSession, name: str, *, snapshot: bool = False) -> int:
+    """Make a database, or Msg 1801."""
+    if database_id(pg, name) is not None:
+        raise error(1801, f"Database '{name}' already exists. Choose a different database name.", state=3)
+    new = int(pg.rows("SELECT coalesce(max(id), 4) + 1 FROM tsql.databases")[0][0])
+    new = max(new, 5)
+    flag = "true" if snapshot else "false"
+    pg.run(
+        f"INSERT INTO tsql.databases (id, name, lname, snapshot) VALUES ({new}, {quote(name)}, "
+        f"{quote(name.lower())}, {flag})"
+    )
+    pg.run(f"INSERT INTO tsql.schemas SELECT {new}, id, name, lname FROM tsql.schemas WHERE dbid = 1 AND id <= 4")
+    pg.run(f"CREATE SCHEMA d{new}")
+    return new
+
+
+def drop_database(pg: PgSession, number: int) -> None:
+    pg.run(f"DROP SCHEMA IF EXISTS d{number} CASCADE")
+    pg.run(f"DELETE FROM tsql.databases WHERE id = {number}")
+
+
+def schema_name(pg: PgSession, dbid: int, name: str) -> str | None:
+    """The schema's name as created, or None."""
+    rows = pg.rows(f"SELECT name FROM tsql.schemas WHERE dbid = {dbid} AND lname = {quote(name.lower())}")
+    return str(rows[0][0]) if rows else None
+
+
+def create_schema(pg: PgSession, dbid: int, name: str) -> None:
+    if schema_name(pg, dbid, name) is not None:
+        raise error(2714, f"There is already an object named '{name}' in the database.", state=6)
+    pg.run(
+        f"INSERT INTO tsql.schemas SELECT {dbid}, greatest(max(id) + 1, 5), {quote(name)}, {quote(name.lower())} "
+        f"FROM tsql.schemas WHERE dbid = {dbid}"
+    )
+
+
+def split_name(parts: tuple[str, ...], database: str) -> tuple[str, str, str]:
+    """(database, schema, table) of a one- to three-part name."""
+    if len(parts) > 3:
+        raise error(
+            7202,
+            f"Could not find server '{parts[0]}' in sys.servers. Verify that the correct server name was specified. If "
+            "necessary, execute the stored procedure sp_addlinkedserver to add the server to sys.servers.",
+            severity=11,
+            state=2,
+        )
+    name = parts[-1]
+    schema = parts[-2] if len(parts) > 1 and parts[-2] else "dbo"
+    where = parts[0] if len(parts) > 2 and parts[0] else database
+    return where, schema, name
+
+
+def find_table(pg: PgSession, parts: tuple[str, ...], database: str) -> Table | None:
+    """A user table, or None."""
+    where, schema, name = split_name(parts, database)
+    rows = pg.rows(
+        "SELECT t.def::text FROM tsql.tables t JOIN tsql.databases d ON d.id = t.dbid WHERE "
+        f"d.lname = {quote(where.lower())} AND t.lschema = {quote(schema.lower())} AND t.lname = {quote(name.lower())}"
+    )
+    return Table.from_json(str(rows[0][0])) if rows else None
+
+
+def table_by_id(pg: PgSession, number: int) -> Table | None:
+    rows = pg.rows(f"SELECT def::text FROM tsql.tables WHERE id = {number}")
+    return Table.from_json(str(rows[0][0])) if rows else None
+
+
+def get_table(pg: PgSession, parts: tuple[str, ...], database: str, line: int = 0) -> Table:
+    """A user table, or Msg 208."""
+    found = find_table(pg, parts, database)
+    if found is None:
+        raise invalid_object(".".join(parts), line)
+    return found
+
+
+def new_object_id(pg: PgSession) -> int:
+    return int(pg.rows("SELECT nextval('tsql.object_ids')::int4")[0][0])
+
+
+def add_table(pg: PgSession, table: Table, dbid: int) -> None:
+    pg.run(
+        "INSERT INTO tsql.tables (id, dbid, lschema, lname, def) VALUES "
+        f"({table.id}, {dbid}, {quote(table.schema.lower())}, {quote(table.name.lower())}, "
+        f"{quote(table.to_json())}::jsonb)"
+    )
+
+
+def save_table(pg: PgSession, table: Table) -> None:
+    pg.run(
+        f"UPDATE tsql.tables SET def = {quote(table.to_json())}::jsonb, modified = now() AT TIME ZONE 'UTC' "
+        f"WHERE id = {table.id}"
+    )
+
+
+def remove_table(pg: PgSession, table: Table) -> None:
+    pg.run(f"DELETE FROM tsql.tables WHERE id = {table.id}")

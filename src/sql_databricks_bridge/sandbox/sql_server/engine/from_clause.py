@@ -1,0 +1,236 @@
+"""FROM: tables, system views, derived tables, joins, APPLY, table functions."""
+
+from __future__ import annotations
+
+from . import nodes as n
+from .bound import BoundQuery, Ex, OutColumn, Source, SourceColumn
+from .convert import convert
+from .environment import Environment
+from .errors import error, invalid_object, unsupported
+from .expr import ExpressionBinder
+from .scope import Scope
+from .table import Table
+from .types import BIGINT, INT, INTEGERS, is_string
+
+_LOCKING = frozenset({"UPDLOCK", "HOLDLOCK", "SERIALIZABLE", "XLOCK", "TABLOCKX"})
+
+
+class FromBinder:
+    """What a FROM clause turns into."""
+
+    env: Environment
+    expressions: ExpressionBinder
+    recursion: list[tuple[str, str]]  # (recursive CTE being bound, the alias it is read under in its own part)
+
+    def nested(self, query: n.Query, scope: Scope | None, *, star_ok: bool = False) -> BoundQuery:
+        raise NotImplementedError
+
+    def as_source(self, bound: BoundQuery, alias: str, name: str | None) -> Source:
+        raise NotImplementedError
+
+    def _named(self, columns: list[OutColumn], names: tuple[str, ...], owner: str, line: int) -> list[OutColumn]:
+        raise NotImplementedError
+
+    def from_sql(self, node: n.Node, scope: Scope) -> str:
+        """PostgreSQL's FROM text; the sources are added to `scope`."""
+        if isinstance(node, n.TableName):
+            return self._table_name(node, scope)
+        if isinstance(node, n.Derived):
+            return self._derived(node, scope, scope.parent)
+        if isinstance(node, n.FunctionTable):
+            return self._function(node, scope)
+        if isinstance(node, n.Join):
+            return self._join(node, scope)
+        raise unsupported(type(node).__name__, node.line)
+
+    def _add(self, scope: Scope, source: Source, line: int) -> None:
+        shown = source.qualifiers[0] if source.qualifiers else ()
+        for other in scope.sources:
+            if shown and other.qualifiers and other.qualifiers[0] == shown:
+                name = ".".join(shown)
+                raise error(
+                    1013,
+                    f'The objects "{name}" and "{name}" in the FROM clause have the same exposed '
+                    f"names. Use "
+                    "correlation names to distinguish them.",
+                    line=line,
+                )
+        scope.sources.append(source)
+
+    def _table_name(self, node: n.TableName, scope: Scope) -> str:
+        parts = node.parts
+        alias = self.env.alias("a")
+        if len(parts) == 1:
+            cte = scope.cte(parts[0])
+            if cte is not None:
+                columns = [
+                    SourceColumn(c.name, f"{alias}.o{i + 1}", c.type, c.nullable, base=c.base)
+                    for i, c in enumerate(cte.columns)
+                ]
+                source = Source(alias, (((node.alias or parts[0]).lower(),),), columns)
+                if cte.level is not None:
+                    source.table_id, source.rowid = -1, cte.alias
+                self._add(scope, source, node.line)
+                return f"{cte.alias} {alias}"
+        view = self.env.system_view(parts)
+        if view is not None:
+            sql, columns = view
+            offered = [SourceColumn(c.name, f"{alias}.{c.sql}", c.type, c.nullable) for c in columns]
+            self._add(scope, Source(alias, _qualifiers(node), offered), node.line)
+            return f"({sql}) {alias}"
+        table = self.table(parts, node.line)
+        self.note(table, node.hints, node.line)
+        self._add(scope, table_source(table, alias, node), node.line)
+        return f"{table.pg} {alias}"
+
+    def table(self, parts: tuple[str, ...], line: int) -> Table:
+        """A user table by name, or Msg 208."""
+        if len(parts) == 1 and parts[0].startswith("@"):
+            found = self.env.tables.get(parts[0].lower())
+            if found is None:
+                raise error(1087, f'Must declare the table variable "{parts[0]}".', severity=15, line=line)
+            return found
+        return self.env.lookup(parts, line)
+
+    def note(self, table: Table, hints: tuple[str, ...], line: int) -> None:
+        """Remember what a statement touches and locks."""
+        self.env.used_tables.append(table)
+        refused = set(hints) - _LOCKING
+        if refused:
+            raise unsupported(f"the table hint {sorted(refused)[0]}", line)
+        if hints and not table.name.startswith(("#", "@")):
+            self.env.lock_tables.append(table)
+
+    def _derived(self, node: n.Derived, scope: Scope, outer: Scope | None) -> str:
+        bound = self.nested(node.query, outer)
+        columns = self._named(bound.columns, node.columns, node.alias, node.line)
+        alias = self.env.alias("a")
+        self._add(scope, self.as_source(BoundQuery(bound.sql, columns), alias, node.alias), node.line)
+        return f"({bound.sql}) {alias}"
+
+    def _join(self, node: n.Join, scope: Scope) -> str:
+        left = self.from_sql(node.left, scope)
+        boundary = len(scope.sources)
+        if node.kind in ("CROSS APPLY", "OUTER APPLY"):
+            right = self._applied(node.right, scope)
+            if node.kind == "OUTER APPLY":
+                _nullable(scope.sources[boundary:])
+                return f"{left} LEFT JOIN LATERAL {right} ON true"
+            return f"{left} CROSS JOIN LATERAL {right}"
+        right = self.from_sql(node.right, scope)
+        if isinstance(node.right, n.Join):
+            right = f"({right})"
+        if node.kind == "CROSS":
+            return f"{left} CROSS JOIN {right}"
+        assert node.on is not None
+        saved, scope.clause = scope.clause, "on"
+        scope.windows = False
+        test = self.expressions.condition(node.on, scope)
+        scope.clause, scope.windows = saved, True
+        if node.kind in ("LEFT", "FULL"):
+            _nullable(scope.sources[boundary:])
+        if node.kind in ("RIGHT", "FULL"):
+            _nullable(scope.sources[:boundary])
+        return f"{left} {node.kind} JOIN {right} ON {test}"
+
+    def _applied(self, node: n.Node, scope: Scope) -> str:
+        """The right side of APPLY sees the left's columns."""
+        if isinstance(node, n.Derived):
+            inner = Scope(parent=scope.parent, sources=list(scope.sources), ctes=scope.ctes)
+            return self._derived(node, scope, inner)
+        if isinstance(node, n.FunctionTable):
+            return self._function(node, scope)
+        raise unsupported("APPLY of a plain table (use CROSS JOIN)", node.line)
+
+    def _function(self, node: n.FunctionTable, scope: Scope) -> str:
+        func = node.func
+        alias = self.env.alias("a")
+        args = [self.expressions.value(a, Scope(parent=scope.parent, sources=list(scope.sources))) for a in func.args]
+        name = node.alias or func.name
+        if func.name == "STRING_SPLIT" and 2 <= len(args) <= 3:
+            return self._string_split(node, args, alias, name, scope)
+        if func.name == "GENERATE_SERIES" and 2 <= len(args) <= 3:
+            if any(a.type.name not in INTEGERS for a in args):
+                raise unsupported("GENERATE_SERIES of other than integers", node.line)
+            t = BIGINT if any(a.type.name == "bigint" for a in args) else INT
+            step = (
+                convert(args[2], t).sql
+                if len(args) > 2
+                else f"(CASE WHEN {args[0].sql} > {args[1].sql} THEN -1 ELSE 1 END)"
+            )
+            column = SourceColumn("value", f"{alias}.o1", t, False)
+            self._add(scope, Source(alias, ((name.lower(),),), [_as(column, node, 0)]), node.line)
+            return f"generate_series({convert(args[0], t).sql}, {convert(args[1], t).sql}, {step}) {alias}(o1)"
+        if func.name in ("SYS.DM_EXEC_DESCRIBE_FIRST_RESULT_SET", "DM_EXEC_DESCRIBE_FIRST_RESULT_SET"):
+            return self._describe_function(node, args, alias, name, scope)
+        found = self.env.system_view(tuple(func.name.split(".")))
+        if found is not None:
+            raise error(208, f"Invalid object name '{func.name}'.", line=node.line)
+        if func.name in ("OPENJSON", "FN_HELPCOLLATIONS", "SYS.FN_HELPCOLLATIONS") or "." in func.name:
+            raise unsupported(f"the table function {func.name}", node.line)
+        raise invalid_object(func.name, node.line)
+
+    def _describe_function(self, node: n.FunctionTable, args: list[Ex], alias: str, name: str, scope: Scope) -> str:
+        if not args or args[0].constant is None:
+            raise unsupported(
+                "sys.dm_exec_describe_first_result_set of a text that is no constant or variable", node.line
+            )
+        if self.env.describe is None:
+            raise unsupported("sys.dm_exec_describe_first_result_set here", node.line)
+        sql, shape = self.env.describe(args[0].constant, args[1].constant if len(args) > 1 else None)
+        columns = [SourceColumn(c, f"{alias}.o{i + 1}", t, True) for i, (c, t) in enumerate(shape)]
+        self._add(scope, Source(alias, ((name.lower().split(".")[-1],),), columns), node.line)
+        return f"({sql}) {alias}({', '.join(f'o{i + 1}' for i in range(len(shape)))})"
+
+    def _string_split(self, node: n.FunctionTable, args: list[Ex], alias: str, name: str, scope: Scope) -> str:
+        text, gap = args[0], args[1]
+        if not is_string(text.type) or gap.constant is None or len(gap.constant) != 1:
+            raise error(214, "Procedure expects parameter 'separator' of type 'nchar(1)/nvarchar(1)'.", line=node.line)
+        columns = [SourceColumn("value", f"{alias}.o1", text.type, False)]
+        if len(args) > 2:
+            columns.append(SourceColumn("ordinal", f"{alias}.o2", BIGINT, False))
+        self._add(scope, Source(alias, ((name.lower(),),), [_as(c, node, i) for i, c in enumerate(columns)]), node.line)
+        body = f"unnest(string_to_array({text.sql}, {gap.sql})) WITH ORDINALITY s(o1, o2)"
+        return f"(SELECT s.o1, s.o2 FROM {body}) {alias}"
+
+
+def _as(c: SourceColumn, node: n.FunctionTable, i: int) -> SourceColumn:
+    if node.columns and i < len(node.columns):
+        c.name = node.columns[i]
+    return c
+
+
+def _nullable(sources: list[Source]) -> None:
+    for s in sources:
+        for c in s.columns:
+            c.nullable = True
+
+
+def _qualifiers(node: n.TableName, table: Table | None = None) -> tuple[tuple[str, ...], ...]:
+    """The prefixes that columns of this table may carry; the first is its exposed name."""
+    if node.alias:
+        return ((node.alias.lower(),),)
+    parts = tuple(p.lower() for p in node.parts if p)
+    out: list[tuple[str, ...]] = [(parts[-1],)]
+    if table is not None and not table.name.startswith(("#", "@")):
+        out += [(table.schema.lower(), parts[-1]), (table.database.lower(), table.schema.lower(), parts[-1])]
+    elif len(parts) > 1:
+        out += [parts[-2:], parts[-3:]]
+    return tuple(out)
+
+
+def table_source(table: Table, alias: str, node: n.TableName) -> Source:
+    """A user table as FROM offers it."""
+    columns = [
+        SourceColumn(
+            c.name,
+            f"{alias}.{c.pg}",
+            c.type,
+            c.nullable,
+            identity=c.identity is not None,
+            computed=c.type.name == "timestamp",
+            key=f"{alias}.{c.key_pg}" if c.keyed else None,
+        )
+        for c in table.columns
+    ]
+    return Source(alias, _qualifiers(node, table), columns, table.id, f"{alias}.ctid")

@@ -1,0 +1,335 @@
+"""String functions ("String functions (Transact-SQL)")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..contract import DEFAULT_COLLATION, MAX_LENGTH, SqlType
+from . import nodes as n
+from .bound import Ex, typed_null, value
+from .convert import convert
+from .errors import error, unsupported
+from .functions import function
+from .like import patindex
+from .pg import quote
+from .types import (
+    BIGINT,
+    BINARIES,
+    FLOAT,
+    INT,
+    STRINGS,
+    byte_length,
+    is_unicode,
+    key_kind,
+    nvarchar,
+    varchar,
+)
+from .typing_rules import collation_of
+
+if TYPE_CHECKING:
+    from .expr import ExpressionBinder as B
+
+
+def _string(b: B, ex: Ex) -> Ex:
+    """A string argument; numbers and dates convert, NULL is varchar."""
+    if ex.is_null:
+        return typed_null(varchar(1))
+    return b.text(ex)
+
+
+def _cuttable(ex: Ex) -> str:
+    """Its SQL, refusing characters beyond U+FFFF where positions would count them twice."""
+    return f"tsql.bmp({ex.sql})" if is_unicode(ex.type) else ex.sql
+
+
+def _sized(like: Ex, length: int | None) -> SqlType:
+    """varchar or nvarchar of a length, under `like`'s collation."""
+    t = like.type
+    c = t.collation or DEFAULT_COLLATION
+    n_ = MAX_LENGTH if length is None else max(length, 1) if length != MAX_LENGTH else MAX_LENGTH
+    return nvarchar(n_, c) if is_unicode(t) else varchar(n_, c)
+
+
+def _result(sql: str, like: Ex, length: int | None, *args: Ex, nullable: bool | None = None) -> Ex:
+    out = value(sql, _sized(like, length), like, *args, nullable=nullable)
+    return out.but(explicit_collation=like.explicit_collation)
+
+
+def _big(b: B, ex: Ex) -> str:
+    return b.integer(ex, "bigint").sql
+
+
+def _constant(b: B, node: n.Func, at: int) -> int | None:
+    from .scope import Scope
+
+    return b.constant_int(node.args[at], Scope()) if at < len(node.args) else None
+
+
+@function("LEN", 1)
+def _len(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    if args[0].type.name in BINARIES:
+        return value(f"length({args[0].sql})", INT, args[0])
+    ex = _string(b, args[0])
+    t = BIGINT if ex.type.length == MAX_LENGTH else INT
+    measure = f"tsql.units(rtrim({ex.sql}, ' '))" if is_unicode(ex.type) else f"char_length(rtrim({ex.sql}, ' '))"
+    return value(f"{measure}::int8" if t is BIGINT else measure, t, ex)
+
+
+@function("DATALENGTH", 1)
+def _datalength(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    ex = args[0]
+    t = ex.base or ex.type
+    big = t.length == MAX_LENGTH
+    if ex.is_null:
+        return typed_null(INT)
+    if t.name in STRINGS:
+        size = f"(2 * tsql.units({ex.sql}))" if is_unicode(t) else f"char_length({ex.sql})"
+    elif t.name in BINARIES:
+        size = f"length({ex.sql})"
+    elif t.name in ("xml", "json", "hierarchyid", "geometry", "geography"):
+        raise unsupported(f"DATALENGTH of {t.name}")
+    else:
+        test = f"({ex.sql}).utc" if t.name == "datetimeoffset" else ex.sql
+        size = f"(CASE WHEN {test} IS NOT NULL THEN {byte_length(t)} END)"
+    return value(f"{size}::int8" if big else size, BIGINT if big else INT, ex)
+
+
+@function("LEFT RIGHT", 2)
+def _left(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[0])
+    count = _constant(b, node, 1)
+    length = ex.type.length
+    if count is not None and count >= 0 and length != MAX_LENGTH:
+        length = min(count, length or 1)
+    name = "lefts" if node.name == "LEFT" else "rights"
+    return _result(f"tsql.{name}({_cuttable(ex)}, {_big(b, args[1])})", ex, length, args[1])
+
+
+@function("SUBSTRING", 3)
+def _substring(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    count = _constant(b, node, 2)
+    start, size = _big(b, args[1]), _big(b, args[2])
+    if args[0].type.name in BINARIES:
+        length = args[0].type.length
+        if count is not None and length not in (None, MAX_LENGTH):
+            length = min(max(count, 1), length or 1)
+        return value(f"tsql.substr({args[0].sql}, {start}, {size})", SqlType("varbinary", length), *args)
+    ex = _string(b, args[0])
+    length = ex.type.length
+    if count is not None and count >= 0 and length != MAX_LENGTH:
+        length = min(count, length or 1)
+    return _result(f"tsql.substr({_cuttable(ex)}, {start}, {size})", ex, length, args[1], args[2])
+
+
+@function("CHARINDEX", 2, 3)
+def _charindex(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    needle, hay = _string(b, args[0]), _string(b, args[1])
+    kind = key_kind(collation_of([needle, hay]))
+    if kind.endswith("ai"):
+        raise unsupported("CHARINDEX under an accent-insensitive collation")
+    x, y = needle.sql, _cuttable(hay)
+    if kind == "ci":
+        x, y = f"lower({x})", f"lower({y})"
+    start = _big(b, args[2]) if len(args) > 2 else "1::int8"
+    big = hay.type.length == MAX_LENGTH
+    sql = f"tsql.charindex({x}, {y}, {start})"
+    return value(f"{sql}::int8" if big else sql, BIGINT if big else INT, *args)
+
+
+@function("PATINDEX", 2)
+def _patindex(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[1])
+    big = ex.type.length == MAX_LENGTH
+    sql = f"(CASE WHEN {ex.sql} IS NOT NULL THEN {patindex(args[0], ex.but(sql=_cuttable(ex)))} END)"
+    return value(f"{sql}::int8" if big else sql, BIGINT if big else INT, *args)
+
+
+@function("REPLACE", 3)
+def _replace(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    x, y, z = (_string(b, a) for a in args)
+    unicode = any(is_unicode(e.type) for e in (x, y, z))
+    kind = key_kind(collation_of([x, y, z]))
+    if kind.endswith("ai"):
+        raise unsupported("REPLACE under an accent-insensitive collation")
+    sql = f"tsql.replace_ci({x.sql}, {y.sql}, {z.sql})" if kind == "ci" else f"replace({x.sql}, {y.sql}, {z.sql})"
+    c = x.type.collation or DEFAULT_COLLATION
+    if x.type.length == MAX_LENGTH:
+        return value(sql, nvarchar(MAX_LENGTH, c) if unicode else varchar(MAX_LENGTH, c), x, y, z)
+    limit = 4000 if unicode else 8000
+    return value(f"left({sql}, {limit})", nvarchar(limit, c) if unicode else varchar(limit, c), x, y, z)
+
+
+@function("STUFF", 4)
+def _stuff(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    ex, other = _string(b, args[0]), _string(b, args[3])
+    sql = f"tsql.stuff({_cuttable(ex)}, {_big(b, args[1])}, {_big(b, args[2])}, {other.sql})"
+    lengths = (ex.type.length or 1, other.type.length or 1)
+    wide = ex if is_unicode(ex.type) or not is_unicode(other.type) else other
+    length = MAX_LENGTH if MAX_LENGTH in lengths else min(sum(lengths), 4000 if is_unicode(wide.type) else 8000)
+    return _result(sql, wide, length, *args, nullable=True)
+
+
+@function("UPPER LOWER", 1)
+def _case(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[0])
+    return _result(f"{node.name.lower()}({ex.sql})", ex, ex.type.length)
+
+
+@function("LTRIM RTRIM", 1, 2)
+def _trim_side(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[0])
+    if len(args) > 1:
+        raise unsupported(f"{node.name} with a set of characters")
+    return _result(f"{node.name.lower()}({ex.sql}, ' ')", ex, ex.type.length)
+
+
+@function("TRIM", 1, 2)
+def _trim(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    if len(args) == 2:  # TRIM(chars FROM x)
+        ex, chars = _string(b, args[1]), _string(b, args[0])
+        if key_kind(collation_of([ex])) != "bin" and (
+            chars.constant is None or chars.constant.lower() != chars.constant.upper()
+        ):
+            raise unsupported("TRIM of letters (they match without case)")
+        return _result(f"btrim({ex.sql}, {chars.sql})", ex, ex.type.length, chars)
+    ex = _string(b, args[0])
+    return _result(f"btrim({ex.sql}, ' ')", ex, ex.type.length)
+
+
+@function("CONCAT", 2, 254)
+def _concat(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    parts = [_string(b, a) for a in args]
+    t = _joined(parts)
+    body = " || ".join(f"coalesce({p.sql}, '')" for p in parts)
+    return value(f"({body})", t, *parts, nullable=False)
+
+
+def _joined(parts: list[Ex], gap: int = 0) -> SqlType:
+    """The type of a concatenation of strings (sizes of converted numbers are their display sizes)."""
+    unicode = any(is_unicode(p.type) for p in parts)
+    limit = 4000 if unicode else 8000
+    lengths = [p.type.length or 1 for p in parts]
+    total = MAX_LENGTH if MAX_LENGTH in lengths else min(sum(lengths) + gap, limit)
+    c = collation_of(parts)
+    return nvarchar(total, c) if unicode else varchar(total, c)
+
+
+@function("CONCAT_WS", 3, 254)
+def _concat_ws(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    gap, parts = _string(b, args[0]), [_string(b, a) for a in args[1:]]
+    t = _joined([gap, *parts], (gap.type.length or 1) * max(0, len(parts) - 2))
+    return value(f"concat_ws(coalesce({gap.sql}, ''), {', '.join(p.sql for p in parts)})", t, *parts, nullable=False)
+
+
+@function("REPLICATE", 2)
+def _replicate(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[0])
+    limit = MAX_LENGTH if ex.type.length == MAX_LENGTH else 4000 if is_unicode(ex.type) else 8000
+    count = b.integer(args[1]).sql
+    sql = f"(CASE WHEN {count} >= 0 THEN repeat({ex.sql}, {count}) END)"
+    constant = _constant(b, node, 1)
+    length = limit
+    if constant is not None and limit != MAX_LENGTH:
+        length = max(1, min(limit, constant * (ex.type.length or 1)))
+    if limit != MAX_LENGTH:
+        sql = f"left({sql}, {limit})"
+    return _result(sql, ex, length, args[1], nullable=True)
+
+
+@function("SPACE", 1)
+def _space(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    count = b.integer(args[0]).sql
+    constant = _constant(b, node, 0)
+    length = 8000 if constant is None else max(1, min(8000, constant))
+    return value(f"(CASE WHEN {count} >= 0 THEN repeat(' ', least({count}, 8000)) END)", varchar(length), nullable=True)
+
+
+@function("REVERSE", 1)
+def _reverse(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[0])
+    return _result(f"reverse({_cuttable(ex)})", ex, ex.type.length)
+
+
+@function("ASCII", 1)
+def _ascii(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[0])
+    if is_unicode(ex.type):
+        ex = convert(ex, varchar(MAX_LENGTH))
+    return value(f"tsql.ascii_of({ex.sql})", INT, ex, nullable=True)
+
+
+@function("UNICODE", 1)
+def _unicode(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[0])
+    return value(f"tsql.unicode_of({ex.sql})", INT, ex, nullable=True)
+
+
+@function("CHAR", 1)
+def _char(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    t = SqlType("char", 1, collation=DEFAULT_COLLATION)
+    return _code(b, args[0], "char_of", t, _constant(b, node, 0))
+
+
+@function("NCHAR", 1)
+def _nchar(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    t = SqlType("nchar", 1, collation=DEFAULT_COLLATION)
+    return _code(b, args[0], "nchar_of", t, _constant(b, node, 0))
+
+
+def _code(b: B, ex: Ex, name: str, t: SqlType, known: int | None) -> Ex:
+    out = value(f"tsql.{name}({_big(b, ex)})", t, ex, nullable=True)
+    if known is not None and 1 <= known < 128:
+        return out.but(constant=chr(known), sql=f"{quote(chr(known))}::text")
+    return out
+
+
+@function("QUOTENAME", 1, 2)
+def _quotename(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    ex = _string(b, args[0])
+    mark = _string(b, args[1]).sql if len(args) > 1 else "'['"
+    return value(f"tsql.quotename({ex.sql}, {mark})", nvarchar(258), ex, nullable=True)
+
+
+@function("STR", 1, 3)
+def _str(b: B, node: n.Func, args: list[Ex]) -> Ex:
+    number = convert(args[0], FLOAT, b.env.dateformat).sql
+    size = b.integer(args[1]).sql if len(args) > 1 else "10"
+    digits = b.integer(args[2]).sql if len(args) > 2 else "0"
+    constant = _constant(b, node, 1) if len(args) > 1 else 10
+    return value(f"tsql.str_of({number}, {size}, {digits})", varchar(constant or 8000), *args, nullable=True)
+
+
+@function("HASHBYTES", 2)
+def _hashbytes(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    algorithm = args[0].constant
+    if algorithm is None:
+        raise unsupported("HASHBYTES with an algorithm that is no constant")
+    name = algorithm.upper()
+    if name not in ("MD5", "SHA2_256", "SHA2_512"):
+        raise unsupported(f"HASHBYTES with {algorithm}")
+    ex = args[1]
+    if ex.type.name not in STRINGS and ex.type.name not in BINARIES:
+        raise error(8116, f"Argument data type {ex.type.name} is invalid for argument 2 of hashbytes function.")
+    raw = (
+        convert(ex, SqlType("varbinary", MAX_LENGTH)).sql
+        if ex.type.name in BINARIES
+        else (f"tsql.{'utf16' if is_unicode(ex.type) else 'ansi'}_bytes({ex.sql})")
+    )
+    return value(f"tsql.hash('{name}', {raw})", SqlType("varbinary", 8000), ex, nullable=True)
+
+
+@function("TRANSLATE", 3)
+def _translate(b: B, _node: n.Func, args: list[Ex]) -> Ex:
+    ex, chars, others = (_string(b, a) for a in args)
+    if chars.constant is None or others.constant is None:
+        raise unsupported("TRANSLATE with characters that are no constants")
+    if len(chars.constant) != len(others.constant):
+        raise error(
+            9828,
+            "The second and third arguments of the TRANSLATE built-in function must contain an "
+            "equal number "
+            "of characters.",
+        )
+    if chars.constant.lower() != chars.constant.upper() and key_kind(collation_of([ex])) != "bin":
+        raise unsupported("TRANSLATE of letters (they match without case)")
+    return _result(f"translate({ex.sql}, {chars.sql}, {others.sql})", ex, ex.type.length)

@@ -1,0 +1,234 @@
+"""What each system view selects. `{db}` is the database's id, `{name}` its quoted name.
+
+Column lists are those of Microsoft's "System catalog views" pages, cut to what tools and this project read; a column
+left out is Msg 207, never a made-up value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..contract import SqlType
+from .types import BIT, DATETIME, INT, SMALLINT, SYSTEM_TYPES, TINYINT, nvarchar
+
+_NAME = nvarchar(128)
+_CHAR2 = SqlType("char", 2)
+_T = {
+    "name": _NAME, "int": INT, "small": SMALLINT, "tiny": TINYINT, "bit": BIT, "datetime": DATETIME, "char2": _CHAR2,
+    "desc": nvarchar(60), "text": nvarchar(4000), "max": nvarchar(-1), "guid": SqlType("uniqueidentifier"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view's query and its (name, type, nullable) columns in order."""
+
+    sql: str
+    columns: tuple[tuple[str, SqlType, bool], ...]
+
+
+def _view(columns: str, sql: str) -> View:
+    """`columns`: 'name:kind' items, '?' after the kind for nullable."""
+    out = []
+    for item in columns.split():
+        name, _, kind = item.partition(":")
+        out.append((name, _T[kind.rstrip("?")], kind.endswith("?")))
+    return View(sql, tuple(out))
+
+
+def _ticks(column: str) -> str:
+    return f"tsql.ticks_datetime((extract(epoch FROM {column}) * 10000000)::int8 + 621355968000000000, 'datetime2')"
+
+
+_COLLATION = "'SQL_Latin1_General_CP1_CI_AS'"
+_TABLES = "tsql.tables t JOIN tsql.schemas s ON s.dbid = t.dbid AND s.lname = t.lschema WHERE t.dbid = {db}"
+_COLUMNS = "tsql.tables t CROSS JOIN LATERAL jsonb_array_elements(t.def->'columns') c WHERE t.dbid = {db}"
+_COLUMN_LIST = (
+    "object_id:int name:name? column_id:int system_type_id:tiny user_type_id:int max_length:small "
+    "precision:tiny scale:tiny "
+    "collation_name:name? is_nullable:bit? is_ansi_padded:bit is_rowguidcol:bit is_identity:bit is_computed:bit "
+    "is_filestream:bit is_replicated:bit? is_xml_document:bit xml_collection_id:int default_object_id:int "
+    "is_sparse:bit? is_column_set:bit? generated_always_type:tiny? generated_always_type_desc:desc? is_hidden:bit "
+    "is_masked:bit graph_type:int? encryption_type:int? column_encryption_key_id:int? "
+    "is_data_deletion_filter_column:bit?"
+)
+_COLUMN_SQL = (
+    "SELECT t.id, c->>'name', (c->>'id')::int4, (c->'sys'->>0)::int2, (c->'sys'->>1)::int4, (c->'sys'->>2)::int2, "
+    "(c->'sys'->>3)::int2, (c->'sys'->>4)::int2, c->'type'->'collation'->>'name', (c->>'nullable')::bool, "
+    "(c->'type'->>'name') IN ('char','varchar','binary','varbinary','nchar','nvarchar'), false, "
+    "jsonb_typeof(c->'identity') = 'array', false, false, false, false, 0, "
+    "CASE WHEN c->>'default' IS NULL THEN 0 ELSE t.id + (c->>'id')::int4 END, false, false, 0::int2, 'NOT_APPLICABLE', "
+    f"false, false, NULL::int4, NULL::int4, NULL::int4, false FROM {_COLUMNS}"
+)
+_OBJECT_LIST = (
+    "name:name object_id:int principal_id:int? schema_id:int parent_object_id:int type:char2? type_desc:desc? "
+    "create_date:datetime modify_date:datetime is_ms_shipped:bit"
+)
+_TABLE_ROWS = (
+    "SELECT t.def->>'name' AS name, t.id, NULL::int4, s.id, 0, 'U ', 'USER_TABLE', "
+    f"{_ticks('t.created')}, {_ticks('t.modified')}, false FROM {_TABLES}"
+)
+
+
+def _constraint_rows(path: str, kind: str, description: str) -> str:
+    return (
+        f"SELECT k->>'name', (k->>'object_id')::int4, NULL::int4, s.id, t.id, '{kind}', '{description}', "
+        f"{_ticks('t.created')}, "
+        f"{_ticks('t.modified')}, false FROM tsql.tables t JOIN tsql.schemas s ON s.dbid = t.dbid AND "
+        f"s.lname = t.lschema "
+        f"CROSS JOIN LATERAL jsonb_array_elements(t.def->'{path}') k WHERE t.dbid = {{db}}"
+    )
+
+
+_PRIMARY = _constraint_rows("indexes", "PK", "PRIMARY_KEY_CONSTRAINT") + " AND (k->>'primary')::bool"
+_UNIQUE = (
+    _constraint_rows("indexes", "UQ", "UNIQUE_CONSTRAINT")
+    + " AND (k->>'constraint')::bool AND NOT (k->>'primary')::bool"
+)
+_CHECKS = _constraint_rows("checks", "C ", "CHECK_CONSTRAINT")
+_KEYS = _constraint_rows("foreign_keys", "F ", "FOREIGN_KEY_CONSTRAINT")
+_INDEXES = "tsql.tables t CROSS JOIN LATERAL jsonb_array_elements(t.def->'indexes') i"
+_ID = (
+    "(SELECT (x->>'id')::int4 FROM jsonb_array_elements({table}.def->'columns') x "
+    "WHERE lower(x->>'name') = lower({name}))"
+)
+
+_TYPE_ROWS = ", ".join(
+    f"('{name}', {v[0]}::int2, {v[1]}, 4, {v[2]}::int2, {v[3]}::int2, {v[4]}::int2, "
+    f"{_COLLATION if name in ('char', 'varchar', 'nchar', 'nvarchar', 'text', 'ntext', 'sysname') else 'NULL'}, "
+    f"{'false' if name in ('sysname', 'timestamp') else 'true'}, false, {'true' if v[0] == 240 else 'false'})"
+    for name, v in SYSTEM_TYPES.items()
+)
+
+VIEWS: dict[str, View] = {
+    "sys.databases": _view(
+        "name:name database_id:int create_date:datetime compatibility_level:tiny collation_name:name? state:tiny? "
+        "state_desc:desc? snapshot_isolation_state:tiny? snapshot_isolation_state_desc:desc? "
+        "is_read_committed_snapshot_on:bit? is_read_only:bit? user_access_desc:desc? recovery_model_desc:desc?",
+        f"SELECT name, id, {_ticks('created')}, 160::int2, {_COLLATION}, 0::int2, 'ONLINE', snapshot::int4::int2, "
+        "CASE WHEN snapshot THEN 'ON' ELSE 'OFF' END, true, false, 'MULTI_USER', 'SIMPLE' FROM tsql.databases",
+    ),
+    "sys.schemas": _view(
+        "name:name schema_id:int principal_id:int?", "SELECT name, id, 1 FROM tsql.schemas WHERE dbid = {db}"
+    ),
+    "sys.tables": _view(
+        _OBJECT_LIST + " is_external:bit temporal_type:tiny? temporal_type_desc:desc? is_memory_optimized:bit?",
+        _TABLE_ROWS.replace(", false FROM", ", false, false, 0::int2, 'NON_TEMPORAL_TABLE', false FROM"),
+    ),
+    "sys.objects": _view(_OBJECT_LIST, " UNION ALL ".join([_TABLE_ROWS, _PRIMARY, _UNIQUE, _CHECKS, _KEYS])),
+    "sys.views": _view(_OBJECT_LIST, f"SELECT * FROM ({_TABLE_ROWS}) q WHERE false"),
+    "sys.triggers": _view(
+        "name:name object_id:int parent_class:tiny parent_id:int type:char2 is_disabled:bit is_instead_of_trigger:bit",
+        "SELECT ''::text, 0, 0::int2, 0, ''::text, false, false WHERE false",
+    ),
+    "sys.synonyms": _view(_OBJECT_LIST, f"SELECT * FROM ({_TABLE_ROWS}) q WHERE false"),
+    "sys.computed_columns": _view(_COLUMN_LIST, f"SELECT * FROM ({_COLUMN_SQL}) q WHERE false"),
+    "sys.columns": _view(_COLUMN_LIST, _COLUMN_SQL),
+    "sys.all_columns": _view(_COLUMN_LIST, _COLUMN_SQL),
+    "sys.identity_columns": _view(
+        "object_id:int name:name? column_id:int seed_value:text? increment_value:text?",
+        "SELECT t.id, c->>'name', (c->>'id')::int4, c->'identity'->>0, c->'identity'->>1 FROM "
+        + _COLUMNS
+        + " AND jsonb_typeof(c->'identity') = 'array'",
+    ),
+    "sys.default_constraints": _view(
+        "name:name object_id:int schema_id:int parent_object_id:int parent_column_id:int definition:max?",
+        "SELECT c->>'default_name', t.id + (c->>'id')::int4, s.id, t.id, (c->>'id')::int4, '(' || "
+        "(c->>'default') || ')' FROM "
+        "tsql.tables t JOIN tsql.schemas s ON s.dbid = t.dbid AND s.lname = t.lschema CROSS JOIN LATERAL "
+        "jsonb_array_elements(t.def->'columns') c WHERE t.dbid = {db} AND c->>'default' IS NOT NULL",
+    ),
+    "sys.check_constraints": _view(
+        "name:name object_id:int parent_object_id:int is_disabled:bit definition:max?",
+        "SELECT k->>'name', (k->>'object_id')::int4, t.id, false, k->>'text' FROM tsql.tables t CROSS JOIN LATERAL "
+        "jsonb_array_elements(t.def->'checks') k WHERE t.dbid = {db}",
+    ),
+    "sys.types": _view(
+        "name:name system_type_id:tiny user_type_id:int schema_id:int max_length:small precision:tiny scale:tiny "
+        "collation_name:name? is_nullable:bit? is_user_defined:bit is_assembly_type:bit",
+        f"SELECT * FROM (VALUES {_TYPE_ROWS}) q",
+    ),
+    "sys.indexes": _view(
+        "object_id:int name:name? index_id:int type:tiny type_desc:desc? is_unique:bit? is_primary_key:bit? "
+        "is_unique_constraint:bit? is_disabled:bit? has_filter:bit? filter_definition:max?",
+        "SELECT t.id, i->>'name', (i->>'id')::int4, CASE WHEN (i->>'clustered')::bool THEN 1 ELSE 2 END::int2, "
+        "CASE WHEN (i->>'clustered')::bool THEN 'CLUSTERED' ELSE 'NONCLUSTERED' END, "
+        "(i->>'unique')::bool, (i->>'primary')::bool, "
+        "(i->>'constraint')::bool AND NOT (i->>'primary')::bool, false, i->>'filter' IS NOT NULL, i->>'filter' "
+        f"FROM {_INDEXES} WHERE t.dbid = {{db}} UNION ALL "
+        "SELECT t.id, NULL, 0, 0::int2, 'HEAP', false, false, false, false, false, NULL FROM tsql.tables "
+        "t WHERE t.dbid = {db} "
+        "AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(t.def->'indexes') i WHERE (i->>'clustered')::bool)",
+    ),
+    "sys.index_columns": _view(
+        "object_id:int index_id:int index_column_id:int column_id:int key_ordinal:tiny partition_ordinal:tiny "
+        "is_descending_key:bit? is_included_column:bit?",
+        "SELECT t.id, (i->>'id')::int4, k.n::int4, " + _ID.format(table="t", name="k.v->>0") + ", k.n::int2, 0::int2, "
+        f"(k.v->>1)::bool, false FROM {_INDEXES} CROSS JOIN LATERAL jsonb_array_elements(i->'columns') "
+        f"WITH ORDINALITY k(v, n) "
+        "WHERE t.dbid = {db}",
+    ),
+    "sys.key_constraints": _view(
+        _OBJECT_LIST + " unique_index_id:int? is_system_named:bit",
+        " UNION ALL ".join(
+            x.replace(", false FROM", ", false, (k->>'id')::int4, false FROM") for x in (_PRIMARY, _UNIQUE)
+        ),
+    ),
+    "sys.foreign_keys": _view(
+        _OBJECT_LIST + " referenced_object_id:int? key_index_id:int? is_disabled:bit is_not_trusted:bit "
+        "delete_referential_action:tiny? delete_referential_action_desc:desc? update_referential_action:tiny? "
+        "update_referential_action_desc:desc?",
+        _KEYS.replace(
+            ", false FROM",
+            ", false, (k->>'target_id')::int4, 1, false, false, "
+            + ", ".join(
+                f"CASE k->>'{a}' WHEN 'CASCADE' THEN 1 WHEN 'SET NULL' THEN 2 WHEN 'SET DEFAULT' THEN 3 ELSE 0 "
+                f"END::int2, "
+                f"replace(k->>'{a}', ' ', '_')"
+                for a in ("on_delete", "on_update")
+            )
+            + " FROM",
+        ),
+    ),
+    "sys.foreign_key_columns": _view(
+        "constraint_object_id:int constraint_column_id:int parent_object_id:int parent_column_id:int "
+        "referenced_object_id:int referenced_column_id:int",
+        "SELECT (k->>'object_id')::int4, c.n::int4, t.id, "
+        + _ID.format(table="t", name="c.v")
+        + ", r.id, "
+        + _ID.format(table="r", name="(k->'target_columns'->>(c.n::int4 - 1))")
+        + " FROM tsql.tables t CROSS JOIN LATERAL jsonb_array_elements(t.def->'foreign_keys') k CROSS JOIN LATERAL "
+        "jsonb_array_elements_text(k->'columns') WITH ORDINALITY c(v, n) JOIN tsql.tables r ON r.id = "
+        "(k->>'target_id')::int4 "
+        "WHERE t.dbid = {db}",
+    ),
+    "information_schema.tables": _view(
+        "TABLE_CATALOG:name? TABLE_SCHEMA:name? TABLE_NAME:name TABLE_TYPE:text?",
+        f"SELECT {{name}}, s.name, t.def->>'name', 'BASE TABLE' FROM {_TABLES}",
+    ),
+    "information_schema.schemata": _view(
+        "CATALOG_NAME:name? SCHEMA_NAME:name SCHEMA_OWNER:name?",
+        "SELECT {name}, name, 'dbo' FROM tsql.schemas WHERE dbid = {db}",
+    ),
+    "information_schema.columns": _view(
+        "TABLE_CATALOG:name? TABLE_SCHEMA:name? TABLE_NAME:name COLUMN_NAME:name? ORDINAL_POSITION:int "
+        "COLUMN_DEFAULT:max? "
+        "IS_NULLABLE:text? DATA_TYPE:name? CHARACTER_MAXIMUM_LENGTH:int? CHARACTER_OCTET_LENGTH:int? "
+        "NUMERIC_PRECISION:tiny? "
+        "NUMERIC_SCALE:int? DATETIME_PRECISION:small? COLLATION_NAME:name?",
+        "SELECT {name}, s.name, t.def->>'name', c->>'name', (c->>'id')::int4, '(' || (c->>'default') || ')', "
+        "CASE WHEN (c->>'nullable')::bool THEN 'YES' ELSE 'NO' END, c->'type'->>'name', "
+        "(c->'type'->>'length')::int4, CASE WHEN c->'type'->>'length' IS NULL THEN NULL ELSE (c->'sys'->>2)::int4 END, "
+        "CASE WHEN c->'type'->>'name' IN "
+        "('tinyint','smallint','int','bigint','decimal','numeric','money','smallmoney','real','float') "
+        "THEN (c->'sys'->>3)::int2 END, CASE WHEN c->'type'->>'name' IN "
+        "('tinyint','smallint','int','bigint','decimal','numeric',"
+        "'money','smallmoney') THEN (c->'sys'->>4)::int4 END, CASE WHEN c->'type'->>'name' IN "
+        "('time','datetime2','datetimeoffset') "
+        "THEN (c->'sys'->>4)::int2 WHEN c->'type'->>'name' = 'datetime' THEN 3 WHEN c->'type'->>'name' "
+        "IN ('date','smalldatetime') "
+        "THEN 0 END::int2, c->'type'->'collation'->>'name' FROM tsql.tables t JOIN tsql.schemas s ON "
+        "s.dbid = t.dbid AND "
+        "s.lname = t.lschema CROSS JOIN LATERAL jsonb_array_elements(t.def->'columns') c WHERE t.dbid = {db}",
+    ),
+}

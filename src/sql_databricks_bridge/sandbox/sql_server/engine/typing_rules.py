@@ -1,0 +1,223 @@
+"""The common type of several values, and how values compare and sort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..contract import DEFAULT_COLLATION, MAX_LENGTH, Collation, SqlType
+from .bound import Ex
+from .convert import convert, display_size
+from .errors import error, unsupported
+from .types import (
+    BINARIES,
+    DECIMALS,
+    INT,
+    INTEGERS,
+    MONEYS,
+    NUMBERS,
+    RANK,
+    STRINGS,
+    as_decimal,
+    common_decimal,
+    decimal,
+    is_unicode,
+    key_kind,
+    with_collation,
+)
+
+
+def collation_of(exs: Sequence[Ex], line: int = 0) -> Collation:
+    """ "Collation precedence": an explicit COLLATE wins, then columns; two different ones are Msg 468."""
+    explicit = {(e.type.collation or DEFAULT_COLLATION).name for e in exs if e.explicit_collation}
+    if len(explicit) > 1:
+        a, b = sorted(explicit)[:2]
+        raise error(
+            468, f'Cannot resolve the collation conflict between "{a}" and "{b}" in the equal to operation.', line=line
+        )
+    pick = [e for e in exs if e.explicit_collation] or [e for e in exs if e.column and e.type.name in STRINGS]
+    names = {(e.type.collation or DEFAULT_COLLATION).name for e in pick}
+    if len(names) > 1:
+        a, b = sorted(names)[:2]
+        raise error(
+            468, f'Cannot resolve the collation conflict between "{a}" and "{b}" in the equal to operation.', line=line
+        )
+    for e in pick:
+        return e.type.collation or DEFAULT_COLLATION
+    for e in exs:
+        if e.type.name in STRINGS and (e.type.collation or DEFAULT_COLLATION) != DEFAULT_COLLATION:
+            return e.type.collation or DEFAULT_COLLATION
+    return DEFAULT_COLLATION
+
+
+def common_type(exs: Sequence[Ex], line: int = 0) -> SqlType:
+    """The type of CASE, COALESCE, UNION, IN and comparisons over these values."""
+    known = [e for e in exs if not e.is_null]
+    if not known:
+        return INT
+    if any(e.base is not None for e in known):
+        if all(e.base is not None and e.base == known[0].base for e in known):
+            return known[0].type
+        known = [replace(e, type=e.base, base=None) if e.base is not None else e for e in known]
+        raise unsupported("mixing sql_variant with other types (CAST it first)", line)
+    top = max((e.type for e in known), key=lambda t: RANK[t.name])
+    if top.name in STRINGS:
+        return _common_string(known, top, line)
+    if top.name in BINARIES:
+        lengths = [e.type.length if e.type.length is not None else MAX_LENGTH for e in known]
+        longest = MAX_LENGTH if MAX_LENGTH in lengths else max(lengths)
+        return SqlType(top.name, longest) if top.name != "timestamp" else top
+    if top.name in DECIMALS:
+        out: tuple[int, int] | None = None
+        for e in known:
+            if e.type.name in NUMBERS and e.type.name not in ("real", "float"):
+                pair = as_decimal(e.type, e.digits)
+                out = pair if out is None else common_decimal(out, pair)
+        assert out is not None
+        name = "decimal" if any(e.type.name == "decimal" for e in known) else "numeric"
+        return decimal(*out, name=name)
+    if top.name in ("time", "datetime2", "datetimeoffset"):
+        scales = [_seconds_scale(e.type) for e in known if e.type.name not in STRINGS]
+        return SqlType(top.name, scale=max(scales))
+    return top
+
+
+def _seconds_scale(t: SqlType) -> int:
+    return {"datetime": 3, "smalldatetime": 0, "date": 0}.get(t.name, t.scale if t.scale is not None else 7)
+
+
+def _common_string(known: Sequence[Ex], top: SqlType, line: int) -> SqlType:
+    if top.name in ("text", "ntext"):
+        return top
+    lengths = []
+    for e in known:
+        n = e.type.length if e.type.name in STRINGS or e.type.name in BINARIES else display_size(e.type)
+        lengths.append(MAX_LENGTH if n is None else n)
+    unicode = is_unicode(top)
+    longest = MAX_LENGTH if MAX_LENGTH in lengths else max(lengths)
+    if longest > (4000 if unicode else 8000):
+        longest = MAX_LENGTH
+    variable = any(e.type.name in ("varchar", "nvarchar") for e in known) or any(
+        e.type.name not in STRINGS for e in known
+    )
+    name = ("n" if unicode else "") + ("varchar" if variable or longest == MAX_LENGTH else "char")
+    return SqlType(name, longest, collation=collation_of(known, line))
+
+
+def unify(exs: Sequence[Ex], line: int = 0, dateformat: str = "mdy") -> tuple[SqlType, list[Ex]]:
+    """The common type and the values converted to it."""
+    t = common_type(exs, line)
+    if t.name == "sql_variant":
+        return t, list(exs)
+    return t, [convert(e, t, dateformat) for e in exs]
+
+
+def key(ex: Ex) -> str:
+    """What stands for a value in =, GROUP BY, DISTINCT, joins and unique keys."""
+    t = ex.type
+    if t.name in STRINGS:
+        if ex.key is not None and not ex.explicit_collation:
+            return ex.key
+        return string_key(ex.sql, t.collation)
+    if t.name in BINARIES:
+        return ex.key or f"rtrim({ex.sql}, '\\x00'::bytea)"
+    if t.name == "datetimeoffset":
+        return ex.key or f"({ex.sql}).utc"
+    if t.name in ("xml", "json", "hierarchyid", "geometry", "geography", "sql_variant"):
+        raise error(
+            305, f"The {t.name} data type cannot be compared or sorted, except when using the IS NULL operator."
+        )
+    return ex.sql
+
+
+def string_key(sql: str, c: Collation | None) -> str:
+    """The comparison key of a string under a collation; trailing blanks never count."""
+    kind = key_kind(c)
+    trimmed = f"rtrim({sql}, ' ')"
+    if kind.endswith("ai"):
+        trimmed = f"tsql.unaccent({trimmed})"
+    return f"lower({trimmed})" if kind.startswith("ci") else trimmed
+
+
+def needs_key(t: SqlType) -> bool:
+    """Whether equality is not PostgreSQL's own."""
+    return t.name in STRINGS or t.name in BINARIES or t.name == "datetimeoffset"
+
+
+def sort_keys(ex: Ex) -> list[str]:
+    """What a value sorts by, most significant first."""
+    t = ex.type
+    if t.name in STRINGS:
+        kind = key_kind(t.collation)
+        if kind == "bin":
+            return [key(ex)]
+        keys = [f"tsql.sort_ci({ex.sql})"]
+        if kind.endswith("as") or kind in ("ci", "cs"):
+            keys.append(f"lower(rtrim({ex.sql}, ' '))")
+        if kind.startswith("cs"):
+            keys.append(f"rtrim({ex.sql}, ' ')")
+        return keys
+    if t.name == "uniqueidentifier":
+        return [f"tsql.guid_key({ex.sql})"]
+    return [key(ex)]
+
+
+_NOT_COMPARABLE = frozenset({"text", "ntext", "image"})
+
+
+def compare(op: str, left: Ex, right: Ex, line: int = 0, dateformat: str = "mdy") -> str:
+    """A PostgreSQL condition for `left op right`."""
+    for e, other in ((left, right), (right, left)):
+        if e.type.name in _NOT_COMPARABLE and not e.is_null:
+            raise error(
+                402,
+                f"The data types {e.type.name} and {other.type.name} are incompatible in the {_OP_NAMES[op]} operator.",
+                line=line,
+            )
+    if left.is_null or right.is_null:
+        return "NULL::bool"
+    t = common_type([left, right], line)
+    if t.name in DECIMALS or t.name in MONEYS:
+        # No rounding to a common scale: numerics compare exactly.
+        if all(e.type.name in NUMBERS and e.type.name not in ("real", "float") for e in (left, right)):
+            x, y = (e.sql if e.type.name != "bit" else f"({e.sql})::int4" for e in (left, right))
+            return f"({x} {op} {y})"
+        other = left if left.type.name in STRINGS else right
+        number = right if other is left else left
+        t = number.type if other.type.name in STRINGS else t
+    if t.name in INTEGERS and left.type.name in INTEGERS and right.type.name in INTEGERS:
+        return f"({left.sql} {op} {right.sql})"
+    if t.name in STRINGS:
+        t = with_collation(t, collation_of([left, right], line))
+        a, b = (_as_string(e, t, dateformat) for e in (left, right))
+    elif t.name == "datetime2" and {left.type.name, right.type.name} == {"datetime2", "datetime"}:
+        t = SqlType("datetime2", scale=7)
+        a, b = convert(left, t, dateformat), convert(right, t, dateformat)
+    else:
+        a, b = convert(left, t, dateformat), convert(right, t, dateformat)
+    if op in ("=", "<>"):
+        return f"({key(a)} {op} {key(b)})"
+    ka, kb = sort_keys(a), sort_keys(b)
+    return f"({ka[0]} {op} {kb[0]})" if len(ka) == 1 else f"(({', '.join(ka)}) {op} ({', '.join(kb)}))"
+
+
+def _as_string(e: Ex, t: SqlType, dateformat: str) -> Ex:
+    """A string for comparison: never cut, under the comparison's collation."""
+    if e.type.name in STRINGS:
+        own = (e.type.collation or DEFAULT_COLLATION).name
+        wanted = (t.collation or DEFAULT_COLLATION).name
+        stored = e.key if own == wanted else None
+        return replace(e, type=with_collation(e.type, t.collation), key=stored, explicit_collation=False)
+    return convert(
+        e, SqlType("nvarchar" if is_unicode(t) else "varchar", MAX_LENGTH, collation=t.collation), dateformat
+    )
+
+
+_OP_NAMES = {
+    "=": "equal to",
+    "<>": "not equal to",
+    "<": "less than",
+    "<=": "less than or equal to",
+    ">": "greater than",
+    ">=": "greater than or equal to",
+}
