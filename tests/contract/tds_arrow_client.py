@@ -1,7 +1,8 @@
 """A process that reads results as Arrow with Microsoft's driver, for servers that live in the test's own process.
 
 The driver keeps the GIL while it fetches (max) columns as Arrow (mssql-python 1.16): a server in the same process could
-never answer it. Requests are JSON lines {connection, sql, batch_size, file}; the answer is a line, and the table in `file`.
+never answer it. Requests are JSON lines {connection, sql, batch_size, file}; the answer is a line, and the table is in
+`file`.
 """
 
 from __future__ import annotations

@@ -50,6 +50,11 @@ class ServerInfo:
 class SqlServerConnection(Protocol):
     """One connection, for one thread; `cancel` may come from any."""
 
+    @property
+    def isolation(self) -> str:
+        """The isolation level of the last `stream`: 'snapshot' or 'read committed'."""
+        ...
+
     def info(self) -> ServerInfo:
         """Ask the server who it is."""
         ...

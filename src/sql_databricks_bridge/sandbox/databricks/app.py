@@ -54,7 +54,7 @@ def _files() -> list[Route]:
 def _storage() -> list[Route]:
     return [
         Route(f"{PREFIX}/uploads/{{session}}/abort", storage.abort_upload, methods=["DELETE"]),
-        Route(f"{PREFIX}/uploads/{{session}}/{{part:int}}", storage.put_part, methods=["PUT"]),
+        Route(f"{PREFIX}/uploads/{{session}}/part-{{part:int}}", storage.put_part, methods=["PUT"]),
         Route(f"{PREFIX}/uploads/{{session}}", storage.put_resumable, methods=["PUT"]),
         Route(f"{PREFIX}/uploads/{{session}}", storage.abort_upload, methods=["DELETE"]),
         Route(f"{PREFIX}/files/{{path:path}}", storage.read_link, methods=["GET"]),

@@ -112,7 +112,9 @@ async def create_part_urls(request: Request) -> Response:
     expires = _expiry(request, body)
     urls = [
         {
-            "url": workspace.links.make(workspace.url, "PUT", f"/uploads/{body['session_token']}/{number}", expires),
+            "url": workspace.links.make(
+                workspace.url, "PUT", f"/uploads/{body['session_token']}/part-{number}", expires
+            ),
             "part_number": number,
             "headers": [],
         }

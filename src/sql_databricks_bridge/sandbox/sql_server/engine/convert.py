@@ -173,10 +173,10 @@ class Converter:
         if n in (None, MAX_LENGTH):
             return sql
         if known is None or known > (n or 0):
-            inner = sql if ascii_only or not is_unicode(t) else f"tsql.bmp({sql})"
-            sql = f"left({inner}, {n})"
+            plain = ascii_only or not is_unicode(t)
+            sql = f"left({sql}, {n})" if plain else f"tsql.left_units({sql}, {n})"
         if t.name in ("char", "nchar") and known != n:
-            return f"rpad({sql}, {n})"
+            return _padded(sql, t)
         return sql
 
     def _str_str(self, sql: str, s: SqlType, t: SqlType) -> str:
@@ -184,7 +184,7 @@ class Converter:
             sql = f"tsql.to_ansi({sql})"
         known = None if s.length in (None, MAX_LENGTH) else s.length
         if t.name in ("char", "nchar") and s.name in ("varchar", "nvarchar") and known == t.length:
-            return f"rpad({sql}, {t.length})"
+            return _padded(sql, t)
         return self._cut(sql, t, known=known, ascii_only=not is_unicode(s))
 
     def _num_str(self, sql: str, s: SqlType, t: SqlType) -> str:
@@ -435,7 +435,7 @@ def assign(ex: Ex, target: SqlType, where: str, dateformat: str = "mdy") -> Ex:
             kind = "bytes" if _family(target) == "bin" else "unicode" if is_unicode(target) else "ansi"
             sql = f"tsql.fit_{kind}_column({whole.sql}, {limit}, {_quote(where)})"
             if target.name in ("char", "nchar"):
-                sql = f"rpad({sql}, {limit})"
+                sql = _padded(sql, target)
             elif target.name == "binary":
                 sql = f"tsql.fit_bytes({sql}, {limit}, true)"
             return value(sql, target, ex)
@@ -447,6 +447,11 @@ def assign(ex: Ex, target: SqlType, where: str, dateformat: str = "mdy") -> Ex:
             sql = f"tsql.fit_ansi_column({whole.sql}, {limit}, {_quote(where)})"
             return value(f"rpad({sql}, {limit})" if target.name in ("char", "nchar") else sql, target, ex)
     return convert(ex, target, dateformat)
+
+
+def _padded(sql: str, t: SqlType) -> str:
+    """Blank-padded to the length of char or nchar, which counts UTF-16 units."""
+    return f"tsql.pad_units({sql}, {t.length})" if is_unicode(t) else f"rpad({sql}, {t.length})"
 
 
 def _quote(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,8 @@ def _nested(outer: Runner, inner: Runner, sql: str) -> Iterator[Event]:
     session.nest_level += 1
     inner.tries = outer.tries
     database = session.database
+    # "If a SET statement runs in a stored procedure [or dynamic SQL], the value is restored after it" (SET Statements).
+    options = dataclasses.replace(session.options)
     try:
         yield from inner.text(sql)
     except SqlError as exc:
@@ -161,6 +164,7 @@ def _nested(outer: Runner, inner: Runner, sql: str) -> Iterator[Event]:
     finally:
         session.nest_level -= 1
         session.database = database
+        session.options = options
 
 
 def _dispatch(call: Call) -> Iterator[Event]:

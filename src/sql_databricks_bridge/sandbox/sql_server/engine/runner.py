@@ -88,6 +88,7 @@ class Runner:
         if s.cancelled.is_set():
             raise Cancelled
         if s.options.noexec and not isinstance(node, n.SetOption):
+            yield from self._compiled_only(node)
             return
         method: Callable[[Any], Iterator[Event]] | None = getattr(self, f"_{type(node).__name__.lower()}", None)
         if method is None:
@@ -103,6 +104,16 @@ class Runner:
             yield from self._failed(at_line(failed, node.line))
         except SqlError as exc:
             yield from self._failed(at_line(exc, node.line))
+
+    def _compiled_only(self, node: n.Statement) -> Iterator[Event]:
+        """NOEXEC: a query is compiled; a missing table waits for a run that never comes (deferred name resolution)."""
+        if not isinstance(node, n.QueryStatement):
+            return
+        try:
+            self.binder().query(node.query)
+        except SqlError as exc:
+            if exc.message.number != 208:
+                yield from self._failed(at_line(exc, node.line))
 
     def _failed(self, exc: SqlError) -> Iterator[Event]:
         s = self.session

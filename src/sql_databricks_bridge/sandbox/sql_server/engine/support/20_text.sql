@@ -13,6 +13,11 @@ BEGIN
   END IF;
   RETURN x;
 END $$;
+-- The first n UTF-16 units; nothing is cut where it fits whole.
+CREATE FUNCTION tsql.left_units(x text, n int) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT CASE WHEN tsql.units(x) <= n THEN x ELSE left(tsql.bmp(x), n) END $$;
+CREATE FUNCTION tsql.pad_units(x text, n int) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT rpad(x, n - tsql.supplementary(x)) $$;
 -- nvarchar to varchar, as values.to_codepage does it.
 CREATE FUNCTION tsql.to_ansi(x text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE

@@ -1,0 +1,107 @@
+"""Where the command line builds its clients: the only place that reads settings."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sql_databricks_bridge.core.config import Settings
+    from sql_databricks_bridge.db.databricks import DatabricksLakehouse
+    from sql_databricks_bridge.db.sql_server import MssqlServer
+    from sql_databricks_bridge.models.jobs import ExtractionPlan
+    from sql_databricks_bridge.models.names import Destination
+
+CountryOption = Annotated[str, typer.Option("--country", "-c", metavar="NAME", help="Country: config/NAME.yaml.")]
+QueriesDirOption = Annotated[
+    Path | None, typer.Option("--queries-dir", metavar="DIR", help="Folder of the .sql files.", show_default="queries")
+]
+ConfigDirOption = Annotated[
+    Path | None, typer.Option("--config-dir", metavar="DIR", help="Folder of the YAML files.", show_default="config")
+]
+DestinationOption = Annotated[
+    str | None,
+    typer.Option("--destination", metavar="CATALOG.SCHEMA.VOLUME", help="One of the volumes that the YAML allows."),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="K=V", help="Value of a declared @K; repeat for several."),
+]
+LookbackOption = Annotated[
+    int | None, typer.Option("--lookback-months", metavar="N", help="Length of the time window, 0 to 1200.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+
+def settings() -> Settings:
+    """Read the settings and set the log up: warnings only, unless LOG_LEVEL says otherwise."""
+    from sql_databricks_bridge.core.config import load_settings
+    from sql_databricks_bridge.observability.logging import configure
+
+    config = load_settings()
+    configure(config.log_level if "log_level" in config.model_fields_set else "WARNING")
+    return config
+
+
+def sql_server(config: Settings) -> MssqlServer:
+    """Build the SQL Server client; it connects when asked to."""
+    from sql_databricks_bridge.db.sql_server import MssqlServer
+
+    config.require("sqlserver_host")
+    return MssqlServer(config)
+
+
+def lakehouse(config: Settings) -> DatabricksLakehouse:
+    """Build the Databricks client; it signs in when first used."""
+    from sql_databricks_bridge.db.databricks import DatabricksLakehouse
+
+    return DatabricksLakehouse(config)
+
+
+def destination_of(country: str, chosen: str | None, config: Settings, config_dir: Path | None) -> Destination:
+    """The volume of a country's runs: `chosen` where the YAML allows it, else the YAML's first, else the settings'."""
+    from sql_databricks_bridge.core.country_config import choose_destination, load_country
+
+    loaded = load_country(config_dir or config.bridge_config_dir, country)
+    return choose_destination(loaded, chosen, config.default_destination)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the options of `extract` and its relatives say about a run."""
+
+    country: str
+    queries: Sequence[str] = ()
+    queries_dir: Path | None = None
+    config_dir: Path | None = None
+    destination: str | None = None
+    param: Sequence[str] = ()
+    lookback_months: int | None = None
+    limit: int | None = None
+
+
+def plan(config: Settings, request: Request, *, default_destination: Destination | None = None) -> ExtractionPlan:
+    """Resolve a request into a plan: the clock, the random source and the settings meet here."""
+    from sql_databricks_bridge.core import planning
+
+    now = dt.datetime.now(dt.UTC)
+    return planning.plan_extraction(
+        queries_dir=request.queries_dir or config.bridge_queries_dir,
+        config_dir=request.config_dir or config.bridge_config_dir,
+        country=request.country,
+        today=dt.date.today(),  # noqa: DTZ011  # the analyst's today, as a calendar on the wall has it
+        run_id=planning.new_run_id(now, random.SystemRandom()),
+        queries=request.queries,
+        destination=request.destination,
+        parameters=planning.parse_assignments(request.param),
+        lookback_months=request.lookback_months,
+        limit=request.limit,
+        default_database=config.sqlserver_database,
+        default_destination=config.default_destination or default_destination,
+    )

@@ -1,0 +1,256 @@
+"""`bridge extract`: run a country's queries and land them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sql_databricks_bridge.cli import composition, output
+from sql_databricks_bridge.cli.composition import (
+    ConfigDirOption,
+    CountryOption,
+    DestinationOption,
+    JsonOption,
+    LookbackOption,
+    ParamOption,
+    QueriesDirOption,
+)
+from sql_databricks_bridge.errors import BridgeError
+
+if TYPE_CHECKING:
+    from sql_databricks_bridge.core.ports import ResultColumn
+    from sql_databricks_bridge.db.sql_server import MssqlServer
+    from sql_databricks_bridge.models.jobs import ExtractionPlan, QueryOutcome, ResolvedQuery, RunReport
+
+
+def extract(
+    country: CountryOption,
+    query: Annotated[
+        list[str] | None, typer.Option("--query", "-q", metavar="Q", help="Only this query; repeat for several.")
+    ] = None,
+    queries_dir: QueriesDirOption = None,
+    config_dir: ConfigDirOption = None,
+    destination: DestinationOption = None,
+    param: ParamOption = None,
+    lookback_months: LookbackOption = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most N rows of each query.")] = None,
+    parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="Queries at once.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show SQL and result schema of each query; run none.")] = (
+        False
+    ),
+    json: JsonOption = False,
+) -> int:
+    """Run a country's queries on SQL Server and land each as typed Parquet in a Databricks Volume.
+
+    Every query is resolved before the first runs. Ctrl-C cancels: what has not been published does not count.
+    """
+    config = composition.settings()
+    plan = composition.plan(
+        config,
+        composition.Request(
+            country, query or (), queries_dir, config_dir, destination, param or (), lookback_months, limit
+        ),
+    )
+    for warning in plan.warnings:
+        output.print_warning(warning)
+    source = composition.sql_server(config)
+    if dry_run:
+        return _dry_run(plan, source, as_json=json)
+    return _run(plan, source, composition.lakehouse(config), config.bridge_spool_dir, parallel, as_json=json)
+
+
+def _run(
+    plan: ExtractionPlan, source: MssqlServer, lakehouse: Any, spool_dir: Path | None, parallel: int, *, as_json: bool
+) -> int:
+    from sql_databricks_bridge.cli.progress import progress_view
+    from sql_databricks_bridge.core import jobs
+    from sql_databricks_bridge.models.jobs import RunStatus
+
+    with (
+        _stop_on_signals() as stopping,
+        progress_view([query.name for query in plan.queries], quiet=as_json) as view,
+    ):
+        report = jobs.run(
+            plan,
+            source,
+            lakehouse,
+            options=jobs.RunOptions(parallel=parallel, spool_dir=spool_dir),
+            on_progress=view,
+            stop=stopping.event,
+        )
+    if as_json:
+        output.print_json(_document(report))
+    else:
+        _print_report(report)
+    if stopping.signal is not None and report.status is RunStatus.CANCELLED:
+        return 128 + stopping.signal
+    return 0 if report.status is RunStatus.COMPLETED else 1
+
+
+class _Stopping:
+    """The event that stops a run, and the signal that set it."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.signal: int | None = None
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[_Stopping]:
+    """The first Ctrl-C or SIGTERM stops the run in order; a second Ctrl-C ends the process at once."""
+    stopping = _Stopping()
+
+    def stop(number: int, _: object) -> None:
+        if stopping.event.is_set():
+            raise KeyboardInterrupt
+        stopping.signal = number
+        stopping.event.set()
+        output.err().print("cancelling ... (again: at once)", style="yellow")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _document(report: RunReport) -> dict[str, Any]:
+    return {
+        "run_id": report.run_id,
+        "status": report.status.value,
+        "country": report.country,
+        "destination": str(report.destination),
+        "seconds": round(report.seconds, 3),
+        "warnings": list(report.warnings),
+        "queries": [_query_document(outcome) for outcome in report.queries],
+    }
+
+
+def _query_document(outcome: QueryOutcome) -> dict[str, Any]:
+    return {
+        "name": outcome.name,
+        "status": outcome.status.value,
+        "rows": outcome.rows,
+        "bytes": outcome.bytes,
+        "parts": outcome.parts,
+        "seconds": round(outcome.seconds, 3),
+        "path": outcome.path,
+        "error": outcome.error,
+        "warnings": list(outcome.warnings),
+    }
+
+
+def _print_report(report: RunReport) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"completed": "green", "failed": "bold red", "cancelled": "yellow"}
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("query", "status"):
+        table.add_column(name)
+    for name in ("rows", "size", "parts", "time"):
+        table.add_column(name, justify="right")
+    table.add_column("landed in", overflow="fold")
+    for outcome in report.queries:
+        status = outcome.status.value
+        landed = outcome.path is not None
+        table.add_row(
+            outcome.name,
+            Text(status, styles.get(status, "")),
+            f"{outcome.rows:,}" if landed else "-",
+            output.human_bytes(outcome.bytes) if landed else "-",
+            str(outcome.parts) if landed else "-",
+            output.human_seconds(outcome.seconds),
+            Text(_below(outcome.path, report.destination.root) if outcome.path else ""),
+        )
+    output.out().print(table)
+    rows = sum(outcome.rows for outcome in report.queries if outcome.path)
+    size = sum(outcome.bytes for outcome in report.queries if outcome.path)
+    output.out().print(
+        f"run {report.run_id} {report.status.value}: {rows:,} rows, {output.human_bytes(size)},"
+        f" {output.human_seconds(report.seconds)}, below {report.destination.root}",
+        soft_wrap=True,
+    )
+    for outcome in report.queries:
+        for warning in outcome.warnings:
+            output.print_warning(f"{outcome.name}: {warning}")
+        if outcome.error:
+            output.print_error(f"{outcome.name}: {outcome.error}")
+
+
+def _below(path: str, root: str) -> str:
+    return path.removeprefix(root + "/")
+
+
+def _dry_run(plan: ExtractionPlan, source: MssqlServer, *, as_json: bool) -> int:
+    """Describe every query on the server, which runs none of them."""
+    results: list[tuple[ResolvedQuery, tuple[ResultColumn, ...] | BridgeError]] = []
+    connection = source.connect(database=plan.database, server=plan.server)
+    try:
+        for query in plan.queries:
+            try:
+                results.append((query, connection.describe(query)))
+            except BridgeError as exc:
+                results.append((query, exc))
+    finally:
+        connection.close()
+    if as_json:
+        output.print_json(
+            {
+                "status": "failed" if any(isinstance(found, BridgeError) for _, found in results) else "ok",
+                "country": plan.country,
+                "destination": str(plan.destination),
+                "queries": [_described_document(query, found) for query, found in results],
+            }
+        )
+    else:
+        for query, found in results:
+            _print_described(query, found)
+    return 1 if any(isinstance(found, BridgeError) for _, found in results) else 0
+
+
+def _described_document(query: ResolvedQuery, found: tuple[ResultColumn, ...] | BridgeError) -> dict[str, Any]:
+    from sql_databricks_bridge.core.param_resolver import shown_value
+
+    failed = isinstance(found, BridgeError)
+    return {
+        "name": query.name,
+        "file": query.file,
+        "sql": query.sql,
+        "parameters": [
+            {"name": p.name, "type": p.declaration, "value": shown_value(p.name, p.value), "origin": p.origin}
+            for p in query.parameters
+        ],
+        "columns": None if isinstance(found, BridgeError) else [_column_document(column) for column in found],
+        "error": str(found) if failed else None,
+    }
+
+
+def _column_document(column: ResultColumn) -> dict[str, Any]:
+    return {"name": column.name, "type": column.sql_type, "nullable": column.nullable}
+
+
+def _print_described(query: ResolvedQuery, found: tuple[ResultColumn, ...] | BridgeError) -> None:
+    from rich.text import Text
+
+    from sql_databricks_bridge.core.param_resolver import shown_value
+
+    console = output.out()
+    console.print(Text.assemble((query.name, "bold"), f"  {query.file}"))
+    output.print_sql(query.sql)
+    for parameter in query.parameters:
+        value = shown_value(parameter.name, parameter.value)
+        console.print(Text(f"  @{parameter.name} {parameter.declaration} = {value}  ({parameter.origin})"))
+    if isinstance(found, BridgeError):
+        output.print_error(f"{query.name}: {found.message}", found.hint)
+    else:
+        for column in found:
+            console.print(Text(f"  {column.name}  {column.sql_type}{'' if column.nullable else ' NOT NULL'}"))
+    console.print()

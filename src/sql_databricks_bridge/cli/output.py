@@ -1,0 +1,95 @@
+"""What the terminal shows: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sql_databricks_bridge.errors import BridgeError
+
+
+_FILE_WIDTH = 200
+
+
+@cache
+def out() -> Console:
+    """The console for results; wide where nobody's screen sets the width (a file, a pipe)."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH)
+
+
+@cache
+def err() -> Console:
+    """The console for progress, notes and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def print_sql(sql: str) -> None:
+    """Print SQL, coloured on a terminal and untouched elsewhere."""
+    console = out()
+    if not console.is_terminal:
+        console.print(sql.strip(), markup=False, soft_wrap=True)
+        return
+    from rich.syntax import Syntax
+
+    console.print(Syntax(sql.strip(), "tsql", theme="ansi_dark", background_color="default", word_wrap=True))
+
+
+def print_error(message: str, hint: str | None = None) -> None:
+    """Say what went wrong and what to do, without markup, so that no bracket in a name is taken for a style."""
+    from rich.text import Text
+
+    text = Text.assemble(("error: ", "bold red"), message)
+    err().print(text, soft_wrap=True)
+    if hint:
+        err().print(Text.assemble(("  -> ", "bold"), hint), soft_wrap=True)
+
+
+def print_warning(message: str) -> None:
+    """Say what the user should know though the work goes on."""
+    from rich.text import Text
+
+    err().print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+
+
+def report_error(exc: BridgeError, *, as_json: bool, debug: bool = False) -> None:
+    """Show an error: for a person, and, with `as_json`, as the command's one document too."""
+    if as_json:
+        print_json(
+            {"status": "failed", "error": {"kind": type(exc).__name__, "message": exc.message, "hint": exc.hint}}
+        )
+    print_error(exc.message, exc.hint)
+    if debug:
+        err().print_exception()
+
+
+def human_bytes(size: float) -> str:
+    """Bytes as '12.3 MB' (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Seconds as '1.2 s' or '3 min 4 s'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"

@@ -1,0 +1,123 @@
+"""The manifest: the file, written last, that makes a run folder count."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sql_databricks_bridge.errors import LandingError
+
+MANIFEST_NAME = "_manifest.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPart:
+    """A part: `file` is relative to the run folder, `size_bytes` are Parquet bytes."""
+
+    file: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestColumn:
+    """A column as SQL Server described it and as Arrow holds it."""
+
+    name: str
+    sql_type: str
+    arrow_type: str
+    nullable: bool
+    collation: str | None = None
+    user_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestLoss:
+    """Something that a column does not keep."""
+
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestParameter:
+    """A placeholder's text (`declaration` None) or a bound @parameter's value as text, None for NULL."""
+
+    name: str
+    value: str | None
+    origin: str
+    declaration: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that a reader needs to know of a published query. Times are aware UTC."""
+
+    run_id: str
+    attempt: int
+    country: str
+    query: str
+    query_file: str
+    query_sha256: str
+    parameters: tuple[ManifestParameter, ...]
+    source_server: str
+    source_database: str
+    isolation: str
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    rows: int
+    size_bytes: int
+    parts: tuple[ManifestPart, ...]
+    schema: tuple[ManifestColumn, ...]
+    losses: tuple[ManifestLoss, ...]
+    row_limit: int | None
+    tool_version: str
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> bytes:
+        """Write it as UTF-8 JSON, indented: people read it too."""
+        document = dataclasses.asdict(self)
+        for key in ("started_at", "finished_at"):
+            document[key] = document[key].astimezone(dt.UTC).isoformat(timespec="milliseconds")
+        return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, content: bytes, where: str) -> Manifest:
+        """Read one; `LandingError` naming `where` if it is cut, foreign or of a later format."""
+        try:
+            document = json.loads(content)
+            if document["format_version"] > FORMAT_VERSION:
+                raise LandingError(
+                    f"{where} has format {document['format_version']}, this bridge reads up to {FORMAT_VERSION}.",
+                    hint="Update sql-databricks-bridge.",
+                )
+            return cls(**{field.name: _read(field.name, document[field.name]) for field in dataclasses.fields(cls)})
+        except (ValueError, KeyError, TypeError) as exc:
+            raise LandingError(
+                f"{where} is not a manifest of the bridge: {type(exc).__name__}.",
+                hint="The run folder does not count; `bridge sweep` removes it.",
+            ) from exc
+
+
+_LISTS: dict[str, Any] = {
+    "parameters": ManifestParameter,
+    "parts": ManifestPart,
+    "schema": ManifestColumn,
+    "losses": ManifestLoss,
+}
+
+
+def _read(name: str, value: Any) -> Any:
+    if name in _LISTS:
+        return tuple(_LISTS[name](**item) for item in value)
+    if name in ("started_at", "finished_at"):
+        moment = dt.datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError(f"{name} has no zone")
+        return moment
+    return value

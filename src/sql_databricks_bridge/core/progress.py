@@ -1,0 +1,66 @@
+"""Counting what a query does, and telling it to whoever watches: one call at a time and not too often."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from sql_databricks_bridge.models.jobs import QueryProgress, QueryStatus
+
+log = structlog.get_logger(__name__)
+
+OnProgress = Callable[[QueryProgress], None]
+
+
+class Meter:
+    """What a query has done so far; each count has one writing thread."""
+
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self.rows = 0
+        self.fetched_bytes = 0
+        self.uploaded_bytes = 0
+        self.parts = 0
+        self._changed = changed
+
+    def fetched(self, rows: int, size_bytes: int) -> None:
+        """Count a batch."""
+        self.rows += rows
+        self.fetched_bytes += size_bytes
+        self._changed()
+
+    def uploaded(self, size_bytes: int) -> None:
+        """Count a part."""
+        self.uploaded_bytes += size_bytes
+        self.parts += 1
+        self._changed()
+
+
+class Reporter:
+    """Hands progress on, for each query at most every `interval_s` seconds; a change of status is told at once.
+
+    What the callback raises is logged: who watches a run can't break it.
+    """
+
+    def __init__(self, on_progress: OnProgress | None, interval_s: float) -> None:
+        self._on_progress = on_progress
+        self._interval_s = interval_s
+        self._lock = threading.Lock()
+        self._last: dict[str, tuple[float, QueryStatus]] = {}
+
+    def __call__(self, progress: QueryProgress) -> None:
+        """Tell it, unless the last call was a moment ago."""
+        if self._on_progress is None:
+            return
+        now = time.monotonic()
+        last, status = self._last.get(progress.name, (float("-inf"), None))
+        if status is progress.status and now - last < self._interval_s:
+            return
+        with self._lock:
+            self._last[progress.name] = (now, progress.status)
+            try:
+                self._on_progress(progress)
+            except Exception:
+                log.exception("progress.callback_failed", query=progress.name)

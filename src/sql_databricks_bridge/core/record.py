@@ -1,0 +1,64 @@
+"""What a finished query's manifest says."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import sql_databricks_bridge
+from sql_databricks_bridge.core.manifest import Manifest, ManifestColumn, ManifestLoss, ManifestParameter, ManifestPart
+from sql_databricks_bridge.core.ports import SqlServerConnection
+from sql_databricks_bridge.core.types import LandedSchema
+from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
+
+
+def manifest_of(
+    plan: ExtractionPlan,
+    query: ResolvedQuery,
+    connection: SqlServerConnection,
+    schema: LandedSchema,
+    parts: Sequence[ManifestPart],
+    started_at: dt.datetime,
+) -> Manifest:
+    """Put together the manifest of a query whose parts are all uploaded; it is finished now."""
+    info = connection.info()
+    return Manifest(
+        run_id=plan.run_id,
+        attempt=plan.attempt,
+        country=plan.country,
+        query=query.name,
+        query_file=query.file,
+        query_sha256=query.sha256,
+        parameters=_parameters(query),
+        source_server=info.server,
+        source_database=info.database,
+        isolation=connection.isolation,
+        started_at=started_at,
+        finished_at=dt.datetime.now(dt.UTC),
+        rows=sum(part.rows for part in parts),
+        size_bytes=sum(part.size_bytes for part in parts),
+        parts=tuple(parts),
+        schema=tuple(
+            ManifestColumn(
+                name=column.name,
+                sql_type=column.sql_type,
+                arrow_type=str(field.type),
+                nullable=column.nullable,
+                collation=column.collation,
+                user_type=column.user_type,
+            )
+            for column, field in zip(schema.columns, schema.schema, strict=True)
+        ),
+        losses=tuple(ManifestLoss(loss.column, loss.reason) for loss in schema.losses),
+        row_limit=plan.limit,
+        tool_version=sql_databricks_bridge.__version__,
+    )
+
+
+def _parameters(query: ResolvedQuery) -> tuple[ManifestParameter, ...]:
+    placeholders = [ManifestParameter(p.name, p.text, p.origin) for p in query.placeholders]
+    bound = [
+        ManifestParameter(p.name, None if p.value is None else str(p.value), p.origin, p.declaration)
+        for p in query.parameters
+    ]
+    return (*placeholders, *bound)

@@ -1,0 +1,335 @@
+"""The type contract: what each SQL Server type becomes in Parquet, checked value by value, column by column.
+
+Types come from the server's metadata only, never from values. A value is kept exactly, or refused by name
+(`ValueRefused`), or its loss is declared (`LandedSchema.losses`, written into the manifest). Unsigned integers,
+nanosecond timestamps and TIME never land, because Spark refuses them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sql_databricks_bridge.core.ports import ResultColumn
+from sql_databricks_bridge.errors import ResultShapeError, ValueRefused
+
+MAX = -1
+"""`SqlServerType.length` of the (max) types."""
+
+_MAX_STRING_BYTES = 2**31 - 1  # the 32-bit offsets of Arrow's string and binary, and Parquet's page limit
+_SYNTAX = re.compile(r"\s*([a-z_][a-z0-9_]*)\s*(?:\(\s*(max|\d+)\s*(?:,\s*(\d+)\s*)?\))?\s*\Z", re.IGNORECASE)
+_DECIMALS = frozenset({"decimal", "numeric"})
+_FRACTIONAL = frozenset({"time", "datetime2", "datetimeoffset"})
+_TEXTS = frozenset({"char", "varchar", "nchar", "nvarchar", "text", "ntext", "xml", "json"})
+_BINARIES = frozenset(
+    {"binary", "varbinary", "image", "timestamp", "rowversion", "hierarchyid", "geometry", "geography"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlServerType:
+    """A type as SQL Server writes it, e.g. 'decimal(18,4)'.
+
+    `length` is what stands in the parentheses of a string or binary type (`MAX` for max); `scale` of time, datetime2
+    and datetimeoffset is the number of fractional digits. `text` is the type as the server wrote it.
+    """
+
+    name: str
+    text: str
+    length: int | None = None
+    precision: int | None = None
+    scale: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> SqlServerType:
+        """Parse a `system_type_name`; `ValueError` where it is not one."""
+        match = _SYNTAX.match(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a SQL Server type name")
+        name, first, second = match[1].lower(), match[2], match[3]
+        if name in _DECIMALS:
+            return cls(name, text, precision=int(first or 18), scale=int(second or 0))
+        if second is not None:
+            raise ValueError(f"{text!r} has one argument too many")
+        if name in _FRACTIONAL:
+            return cls(name, text, scale=7 if first is None else int(first))
+        if first is None:
+            return cls(name, text)
+        return cls(name, text, length=MAX if first.lower() == "max" else int(first))
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredLoss:
+    """What a column does not keep, and why; known before the first row."""
+
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """How one SQL Server type lands: its Arrow type, how a driver's column becomes that, and what gets lost."""
+
+    target: pa.DataType
+    accepts: Callable[[pa.DataType], bool]
+    convert: Callable[[pa.Array], pa.Array]
+    losses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LandedSchema:
+    """The schema of a query's Parquet files, and the way from the driver's batches to it."""
+
+    columns: tuple[ResultColumn, ...]
+    schema: pa.Schema
+    losses: tuple[DeclaredLoss, ...]
+
+    @classmethod
+    def of(cls, columns: Sequence[ResultColumn]) -> LandedSchema:
+        """Build it from a described result set; `ResultShapeError` lists every column that can't land."""
+        _check_names(columns)
+        fields, losses, problems = [], [], []
+        for ordinal, column in enumerate(columns, 1):
+            try:
+                fields.append(landed_field(column))
+                losses += [DeclaredLoss(column.name, reason) for reason in _landing(column).losses]
+            except ResultShapeError as exc:
+                problems.append(f"column {ordinal} ({column.name!r}) {exc.message}")
+        if problems:
+            raise ResultShapeError(
+                f"The result can't become Parquet: {'; '.join(problems)}.",
+                hint="CAST such a column in the query, e.g. CAST(v AS nvarchar(4000)) AS v.",
+            )
+        return cls(tuple(columns), pa.schema(fields), tuple(losses))
+
+    def convert(self, batch: pa.RecordBatch, first_row: int = 0) -> Iterator[pa.RecordBatch]:
+        """Turn a batch as the driver typed it into batches of `schema`, mostly one.
+
+        `first_row` is the number of rows before this batch; it makes `ValueRefused` name the right row (from 1).
+        """
+        if batch.num_columns != len(self.columns):
+            raise ResultShapeError(
+                f"The result has {batch.num_columns} columns, its description had {len(self.columns)}.",
+                hint="A table was probably altered meanwhile: run the query again.",
+            )
+        if batch.num_rows > 1 and any(_string_bytes(column) > _MAX_STRING_BYTES for column in batch.columns):
+            half = batch.num_rows // 2
+            yield from self.convert(batch.slice(0, half), first_row)
+            yield from self.convert(batch.slice(half), first_row + half)
+            return
+        arrays = [
+            _converted(column, array, first_row) for column, array in zip(self.columns, batch.columns, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def landed_field(column: ResultColumn) -> pa.Field:
+    """Return the Parquet field of a column; its metadata keeps what SQL Server called it.
+
+    Every field is nullable for Arrow: the server's own word on that stands in `sqlserver.nullable`, so that a NULL
+    that it did not expect is landed and not lost. `ResultShapeError` where the type can't land.
+    """
+    metadata = {"sqlserver.type": column.sql_type, "sqlserver.nullable": str(column.nullable).lower()}
+    if column.collation:
+        metadata["sqlserver.collation"] = column.collation
+    if column.user_type:
+        metadata["sqlserver.user_type"] = column.user_type
+    return pa.field(column.name, _landing(column).target, nullable=True, metadata=metadata)
+
+
+def row_bound_bytes(columns: Sequence[ResultColumn]) -> int | None:
+    """Return the most bytes that a row can take, None where a column has no bound ((max), xml, UDTs)."""
+    total = 0
+    for column in columns:
+        if column.max_length < 0 or column.sql_type.split("(")[0].lower() in {"text", "ntext", "image", "xml", "json"}:
+            return None
+        total += column.max_length + 8
+    return total
+
+
+def _check_names(columns: Sequence[ResultColumn]) -> None:
+    """Refuse columns without a name and names that Spark, which ignores case, would take for one."""
+    if not columns:
+        raise ResultShapeError("The query returns no result set.", hint="A query file holds one SELECT.")
+    unnamed = [str(ordinal) for ordinal, column in enumerate(columns, 1) if not column.name]
+    if unnamed:
+        raise ResultShapeError(
+            f"Column{'s' if len(unnamed) > 1 else ''} {', '.join(unnamed)} of the result {_has(unnamed)} no name.",
+            hint="Name every expression: SELECT COUNT(*) AS flights.",
+        )
+    ordinals: dict[str, list[str]] = {}
+    spelled: dict[str, str] = {}
+    for ordinal, column in enumerate(columns, 1):
+        key = column.name.lower()
+        ordinals.setdefault(key, []).append(str(ordinal))
+        spelled.setdefault(key, column.name)
+    repeated = [f"{spelled[key]!r} (columns {', '.join(found)})" for key, found in ordinals.items() if len(found) > 1]
+    if repeated:
+        raise ResultShapeError(
+            f"Repeated column names: {', '.join(repeated)}; Spark does not tell upper from lower case.",
+            hint="Give each its own name: SELECT a.id AS a_id, b.id AS b_id.",
+        )
+
+
+def _has(items: Sequence[str]) -> str:
+    return "have" if len(items) > 1 else "has"
+
+
+def _landing(column: ResultColumn) -> _Landing:
+    try:
+        return _landing_of(column.sql_type)
+    except ResultShapeError:
+        if column.user_type is not None and "sql_variant" not in column.sql_type:
+            return _PLAIN["varbinary"]  # a CLR type of the user's own: its serialized bytes
+        raise
+
+
+@lru_cache(maxsize=1024)
+def _landing_of(type_text: str) -> _Landing:
+    try:
+        sql_type = SqlServerType.parse(type_text)
+    except ValueError:
+        raise ResultShapeError(f"is of type {type_text!r}, which the bridge does not know") from None
+    name = sql_type.name
+    if name in _PLAIN:
+        return _PLAIN[name]
+    if name in _DECIMALS:
+        assert sql_type.precision is not None  # parse sets both for these types
+        assert sql_type.scale is not None
+        return _cast_to(pa.decimal128(sql_type.precision, sql_type.scale), pa.types.is_decimal)
+    if name in _FRACTIONAL:
+        assert sql_type.scale is not None
+        return _FRACTIONAL_LANDINGS[name](sql_type.scale)
+    if name == "sql_variant":
+        raise ResultShapeError("is a sql_variant, which has no type of its own")
+    raise ResultShapeError(f"is of type {type_text!r}, which has no place in Parquet")
+
+
+def _cast_to(target: pa.DataType, accepts: Callable[[pa.DataType], bool], *losses: str) -> _Landing:
+    def convert(array: pa.Array) -> pa.Array:
+        return array if array.type.equals(target) else array.cast(target, safe=True)
+
+    return _Landing(target, accepts, convert, losses)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _is_local_timestamp(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind)) and kind.tz is None
+
+
+def _is_utc_timestamp(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind)) and kind.tz in ("UTC", "+00:00", "Etc/UTC", "Z")
+
+
+def _text(array: pa.Array) -> pa.Array:
+    array.validate(full=True)  # the driver's conversion from UTF-16 is trusted only where it is valid UTF-8
+    return array if pa.types.is_string(array.type) else array.cast(pa.string())
+
+
+def _time(digits: int) -> _Landing:
+    """time(n) as 'HH:MM:SS.nnnnnnn' with the declared digits: Spark has no TIME type."""
+    unit = 10 ** (9 - digits)
+
+    def convert(array: pa.Array) -> pa.Array:
+        nanoseconds = array.cast(pa.time64("ns")).cast(pa.int64())
+        whole = pc.multiply(pc.divide(nanoseconds, unit), unit)
+        if unit > 1 and pc.any(pc.not_equal(whole, nanoseconds)).as_py():
+            raise pa.ArrowInvalid(f"more than {digits} fractional digits")
+        # strftime writes a timestamp[ns]'s seconds with nine digits; those beyond the declared ones are zeros here.
+        text = pc.strftime(nanoseconds.cast(pa.timestamp("ns")), format="%H:%M:%S")
+        return pc.utf8_slice_codeunits(text, 0, 9 + digits if digits else 8)
+
+    return _Landing(pa.string(), pa.types.is_time, convert)
+
+
+def _datetime2(digits: int) -> _Landing:
+    losses = ("datetime2(7): the seventh fractional digit is dropped by the driver",) if digits == 7 else ()
+    return _cast_to(pa.timestamp("us"), _is_local_timestamp, *losses)
+
+
+def _datetimeoffset(digits: int) -> _Landing:
+    losses = ["datetimeoffset: the original offset is not kept (the value is UTC)"]
+    if digits == 7:
+        losses.append("datetimeoffset(7): the seventh fractional digit is dropped by the driver")
+    return _cast_to(pa.timestamp("us", tz="UTC"), _is_utc_timestamp, *losses)
+
+
+_FRACTIONAL_LANDINGS: dict[str, Callable[[int], _Landing]] = {
+    "time": _time,
+    "datetime2": _datetime2,
+    "datetimeoffset": _datetimeoffset,
+}
+
+_PLAIN: dict[str, _Landing] = {
+    "bit": _cast_to(pa.bool_(), pa.types.is_boolean),
+    "tinyint": _cast_to(pa.int16(), pa.types.is_integer),
+    "smallint": _cast_to(pa.int16(), pa.types.is_integer),
+    "int": _cast_to(pa.int32(), pa.types.is_integer),
+    "bigint": _cast_to(pa.int64(), pa.types.is_integer),
+    "real": _cast_to(pa.float32(), pa.types.is_floating),
+    "float": _cast_to(pa.float64(), pa.types.is_floating),
+    "money": _cast_to(pa.decimal128(19, 4), pa.types.is_decimal),
+    "smallmoney": _cast_to(pa.decimal128(10, 4), pa.types.is_decimal),
+    "date": _cast_to(pa.date32(), pa.types.is_date),
+    "datetime": _cast_to(pa.timestamp("us"), _is_local_timestamp),
+    "smalldatetime": _cast_to(pa.timestamp("us"), _is_local_timestamp),
+    # As SQL Server prints it: 8-4-4-4-12 hexadecimal digits in upper case.
+    "uniqueidentifier": _Landing(pa.string(), _is_text, _text),
+    **{name: _Landing(pa.string(), _is_text, _text) for name in _TEXTS},
+    **{name: _cast_to(pa.binary(), _is_binary) for name in _BINARIES},
+}
+
+
+def _string_bytes(array: pa.Array) -> int:
+    """Bytes of a variable-length column's values, an upper bound for others; cheap."""
+    if pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type):
+        return int(array.nbytes)
+    return 0
+
+
+def _converted(column: ResultColumn, array: pa.Array, first_row: int) -> pa.Array:
+    landing = _landing(column)
+    if not landing.accepts(array.type):
+        raise ResultShapeError(
+            f"Column {column.name!r} is declared {column.sql_type}, but the driver gave {array.type}.",
+            hint="A table was probably altered meanwhile: run the query again, or CAST the column.",
+        )
+    if len(array) == 1 and _string_bytes(array) > _MAX_STRING_BYTES:
+        raise ValueRefused(
+            f"Column {column.name!r}, row {first_row + 1}: a value of {array.nbytes:,} bytes; Parquet ends at 2 GiB.",
+            hint="Leave the column out or cut it in the query.",
+        )
+    try:
+        return landing.convert(array)
+    except pa.ArrowException as exc:
+        row = _first_refused(array, landing.convert)
+        raise ValueRefused(
+            f"Column {column.name!r} ({column.sql_type}), row {first_row + row + 1}: the value can't be kept exactly: "
+            f"{exc}",
+            hint="CAST the column in the query to a type that holds it.",
+        ) from exc
+
+
+def _first_refused(array: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> int:
+    """Find, by halving, the first row that `convert` refuses."""
+    low, high = 0, len(array)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            convert(array.slice(low, middle - low))
+            low = middle
+        except pa.ArrowException:
+            high = middle
+    return low

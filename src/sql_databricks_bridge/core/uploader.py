@@ -1,0 +1,133 @@
+"""Landing one query: an attempt's folder from its first part to its manifest, or to nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sql_databricks_bridge.core.layout import AttemptFolder, name_of
+from sql_databricks_bridge.core.manifest import MANIFEST_NAME, Manifest, ManifestPart
+from sql_databricks_bridge.core.ports import FileEntry, Lakehouse
+from sql_databricks_bridge.errors import AlreadyExists, BridgeError, LakehouseUnavailable, LandingError
+
+if TYPE_CHECKING:
+    from sql_databricks_bridge.core.parts import SpooledPart
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What counts for a run's query: usually this attempt, another where that was first."""
+
+    folder: AttemptFolder
+    manifest: Manifest
+    warning: str | None = None
+
+
+class Landing:
+    """Uploads the parts of one attempt and publishes them. For one thread at a time."""
+
+    def __init__(self, lakehouse: Lakehouse, folder: AttemptFolder) -> None:
+        self._lakehouse = lakehouse
+        self._folder = folder
+        self._mine: list[str] = []
+        self._is_mine = False
+        self.parts: list[ManifestPart] = []
+
+    def open(self) -> None:
+        """Make the folder. `LandingError` where it holds something: an attempt is never written twice."""
+        self._lakehouse.make_directory(self._folder.path)
+        if self._lakehouse.list_directory(self._folder.path):
+            raise LandingError(
+                f"{self._folder.path} is in use by another run.", hint="Start again: each run takes a new folder."
+            )
+        self._is_mine = True
+
+    def upload(self, part: SpooledPart) -> ManifestPart:
+        """Upload a part and remove it from the spool."""
+        name = f"part-{len(self.parts):05d}.parquet"
+        path = f"{self._folder.path}/{name}"
+        self._mine.append(path)
+        try:
+            self._lakehouse.upload(path, part.path)
+        except AlreadyExists:
+            self._mine.remove(path)
+            raise
+        part.path.unlink(missing_ok=True)
+        entry = ManifestPart(name, part.rows, part.size_bytes, part.sha256)
+        self.parts.append(entry)
+        return entry
+
+    def publish(self, manifest: Manifest) -> Published:
+        """Write the manifest. Where another attempt of the run is published already, that one stands.
+
+        The volume's own clock decides which manifest was first, so two attempts come to the same answer.
+        """
+        first = first_published(self._lakehouse, self._folder)
+        if first is None:
+            self._lakehouse.write_new(self._folder.manifest_path, manifest.to_json())
+            try:
+                first = first_published(self._lakehouse, self._folder)
+            except LakehouseUnavailable:  # readers apply the same rule, so nothing depends on this look
+                first = self._folder
+        if first is None or first == self._folder:
+            return Published(self._folder, manifest)
+        self.remove()
+        standing = Manifest.from_json(self._lakehouse.read(first.manifest_path), first.manifest_path)
+        return Published(first, standing, f"attempt {first.attempt} of this run was published first and stands")
+
+    def remove(self) -> None:
+        """Take everything of this attempt away again, the manifest first. Errors are for the caller."""
+        if not self._is_mine:
+            return
+        self._lakehouse.delete_file(self._folder.manifest_path)
+        for path in self._mine:
+            self._lakehouse.delete_file(path)
+        self._lakehouse.delete_directory(self._folder.path)
+
+    def remove_within(self, deadline_s: float) -> bool:
+        """Remove, best effort and not longer than `deadline_s`; tell whether nothing is left.
+
+        What remains has no manifest, so it does not count, and `bridge sweep` takes it away.
+        """
+        done = threading.Event()
+
+        def work() -> None:
+            try:
+                self.remove()
+                done.set()
+            except BridgeError as exc:
+                log.warning("landing.leftover", path=self._folder.path, error=str(exc))
+
+        thread = threading.Thread(target=work, name=f"remove {self._folder.query}", daemon=True)
+        thread.start()
+        thread.join(deadline_s)
+        return done.is_set()
+
+
+def first_published(lakehouse: Lakehouse, folder: AttemptFolder) -> AttemptFolder | None:
+    """Return the attempt of `folder`'s run whose manifest was written first, None where there is none."""
+    found: list[tuple[int, int, AttemptFolder]] = []
+    for entry in lakehouse.list_directory(folder.query_path):
+        attempt = AttemptFolder.parse(folder.destination, folder.country, folder.query, name_of(entry.path))
+        if not entry.is_directory or attempt is None or attempt.run_id != folder.run_id:
+            continue
+        manifest = manifest_entry(lakehouse.list_directory(attempt.path))
+        if manifest is not None:
+            found.append((manifest.modified_ms, attempt.attempt, attempt))
+    return min(found, key=lambda item: item[:2])[2] if found else None
+
+
+def manifest_entry(entries: tuple[FileEntry, ...]) -> FileEntry | None:
+    """Find the manifest in a listing."""
+    return next((entry for entry in entries if name_of(entry.path) == MANIFEST_NAME), None)
+
+
+def seconds_since(start: float) -> float:
+    """Monotonic seconds since `start`, to the millisecond."""
+    return round(time.monotonic() - start, 3)

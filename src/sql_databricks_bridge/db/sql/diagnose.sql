@@ -1,0 +1,6 @@
+BEGIN TRY
+    EXEC sp_executesql ?;
+END TRY
+BEGIN CATCH
+    SELECT ERROR_NUMBER() AS number, ERROR_LINE() AS line, ERROR_MESSAGE() AS message;
+END CATCH

@@ -1,0 +1,88 @@
+"""The command line as a whole: help, versions, exit codes."""
+
+from __future__ import annotations
+
+import pytest
+
+from sql_databricks_bridge import __version__
+from tests.acceptance.conftest import Bridge, Workspace
+
+COMMANDS = (
+    ("extract",),
+    ("preview",),
+    ("check",),
+    ("queries",),
+    ("queries", "show"),
+    ("runs", "latest"),
+    ("sweep",),
+    ("sandbox",),
+    ("demo",),
+    ("version",),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command: tuple[str, ...], bridge: Bridge) -> None:
+    """`--help` exits 0 and shows a line to copy."""
+    done = bridge(*command, "--help")
+    assert done.code == 0
+    assert f"Example: bridge {' '.join(command)}" in done.out
+
+
+def test_version_tells_the_package_version(bridge: Bridge) -> None:
+    """`bridge version` and its JSON agree with the package."""
+    assert f"bridge {__version__}" in bridge("version").out
+    assert bridge("version", "--json").document["version"] == __version__
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("extract",), ("extract", "--country", "X", "--bogus"), ("extract", "--parallel", "0", "-c", "X")],
+)
+def test_wrong_usage_exits_2(arguments: tuple[str, ...], bridge: Bridge) -> None:
+    """Unknown commands and options, missing and out-of-range ones: exit 2 and a word about help."""
+    done = bridge(*arguments)
+    assert done.code == 2
+    assert "Error" in done.err
+
+
+def test_check_finds_both_ends_well(bridge: Bridge) -> None:
+    """With the right settings every check is ok and the exit code is 0."""
+    done = bridge("check", "--json")
+    assert done.code == 0, done.out
+    results = {(item["end"], item["check"]): item["result"] for item in done.document["checks"]}
+    assert results["SQL Server", "sign-in"] == "ok"
+    assert results["SQL Server", "database"] == "ok"
+    assert results["Databricks", "sign-in"] == "ok"
+    assert results["Databricks", "volume"] == "ok"
+    assert results["Databricks", "warehouse"] == "ok"
+
+
+def test_check_says_what_is_missing(bridge: Bridge) -> None:
+    """Without settings the variables are named and the exit code is 1."""
+    done = bridge("check", SQLSERVER_HOST=None, DATABRICKS_TOKEN=None)
+    assert done.code == 1
+    assert "SQLSERVER_HOST" in done.out
+    assert "DATABRICKS_TOKEN" in done.out
+
+
+def test_queries_lists_and_shows_where_values_come_from(bridge: Bridge, workspace: Workspace) -> None:
+    """`queries` lists files; `queries show` gives resolved SQL and the YAML line of each value, asking no server."""
+    workspace.query("counted", "SELECT COUNT(*) AS n FROM {table} WHERE month >= @since")
+    workspace.yaml(workspace.country, "database: Flights\ntable: dbo.flights\nparams:\n  since: int\n")
+    listed = bridge("queries", "--country", workspace.country, "--json").document
+    assert [query["name"] for query in listed["queries"]] == ["counted"]
+    shown = bridge("queries", "show", "counted", "--country", workspace.country, "--json", SQLSERVER_HOST=None).document
+    assert shown["sql"].strip() == "SELECT COUNT(*) AS n FROM dbo.flights WHERE month >= @since"
+    assert shown["placeholders"][0]["origin"].endswith(f"{workspace.country}.yaml:2")
+    assert shown["without_value"] == ["since"]
+
+
+def test_preview_prints_a_frame_and_lands_nothing(bridge: Bridge, workspace: Workspace) -> None:
+    """The first rows come as a typed Polars frame; no run is published."""
+    workspace.query("carriers", "SELECT carrier, name FROM dbo.airlines ORDER BY carrier")
+    done = bridge("preview", "carriers", "--country", workspace.country, "--rows", "3")
+    assert done.code == 0, done.err
+    assert "shape: (3, 2)" in done.out
+    assert "Endeavor Air Inc." in done.out
+    assert bridge("runs", "latest", "--country", workspace.country).code == 1

@@ -1,0 +1,44 @@
+"""`bridge sandbox`: it prints an environment that works, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.acceptance.conftest import Bridge
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+def test_the_printed_environment_works_and_every_process_ends_with_it(number: signal.Signals, tmp_path: Path) -> None:
+    """The exports point `bridge check` at both ends; when the sandbox ends, even killed, so do its processes."""
+    bridge = Bridge({"BRIDGE_ENV_FILE": ""}, tmp_path)
+    with bridge.started("sandbox", "--load", "none", "--data-dir", str(tmp_path / "data")) as process:
+        assert process.stdout is not None
+        environment: dict[str, str] = {}
+        while "DATABRICKS_VOLUME" not in environment:
+            line = process.stdout.readline()
+            assert line.startswith("export "), line
+            name, _, value = line.removeprefix("export ").strip().partition("=")
+            environment[name] = shlex.split(value)[0]
+        for name in ("HOST", "PORT", "DATABASE", "USERNAME", "PASSWORD", "ENCRYPT"):
+            assert environment[f"SQLSERVER_{name}"]
+        assert Bridge({**environment, "BRIDGE_ENV_FILE": ""}, tmp_path)("check").code == 0
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+        process.send_signal(number)
+        process.wait(timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert alive == []
+        if number is not signal.SIGKILL:
+            assert process.returncode == 0
+
+
+def test_a_wrong_load_is_refused(tmp_path: Path) -> None:
+    """--load names what it knows; exit 2."""
+    done = Bridge({}, tmp_path)("sandbox", "--load", "everything")
+    assert done.code == 2
+    assert "tpch:SF" in done.err
