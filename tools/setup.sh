@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-say() { printf '\033[2msetup: %s\033[0m\n' "$*" >&2; }
+say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 as_root() {
@@ -14,12 +14,17 @@ as_root() {
     fi
 }
 
-apt_updated=
 apt_install() {
     command -v apt-get >/dev/null 2>&1 || fail "please install the equivalents of: $* (no apt-get here)"
     say "installing system packages: $*"
-    if [ -z "$apt_updated" ]; then as_root apt-get update -qq; apt_updated=yes; fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    log=$(mktemp)
+    if ! { as_root apt-get update -qq &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >"$log" 2>&1
+    then
+        cat "$log" >&2
+        fail "apt-get could not install: $*"
+    fi
+    rm -f "$log"
 }
 
 python=${PYTHON:-}
@@ -51,7 +56,7 @@ say "making .venv with $("$python" --version)"
 [ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' >/dev/null 2>&1 || "$python" -m venv --clear .venv
 pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip "$@"; }
 say "installing locked packages (about 250 MB, once)"
-pip install --quiet --require-hashes -r requirements.lock
+pip install --quiet --use-pep517 --require-hashes -r requirements.lock
 pip install --quiet --no-deps --no-build-isolation --editable .
 echo "$stamp" > .venv/.stamp
 say "ready"

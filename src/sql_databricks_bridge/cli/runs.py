@@ -60,7 +60,11 @@ def latest(
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("query", "rows", "size", "finished (UTC)", "file", box=None, header_style="dim", pad_edge=False)
+        table = Table("query", box=None, header_style="dim", pad_edge=False)
+        for name in ("rows", "size"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("finished (UTC)", no_wrap=True)
+        table.add_column("file", overflow="fold")
         for run in found:
             first, *others = run.files
             table.add_row(
@@ -70,7 +74,7 @@ def latest(
                 f"{run.manifest.finished_at:%Y-%m-%d %H:%M:%S}",
                 Text(first + (f" and {len(others)} more" if others else "")),
             )
-        output.out().print(table, soft_wrap=True)
+        output.out().print(table)
     if not found:
         what = f"{country}/{query}" if query else country
         output.print_error(f"No published run of {what} in {target}.", f"bridge extract --country {country}")

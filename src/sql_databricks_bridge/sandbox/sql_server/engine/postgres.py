@@ -63,15 +63,16 @@ def _unprivileged() -> tuple[Callable[[], None] | None, int | None]:
     libc = ctypes.CDLL(None, use_errno=True)
 
     def drop() -> None:
-        libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
+        # Without NO_SETUID_FIXUP, access(2) leaves the capability out of account, and PostgreSQL asks it about its own
+        # programs: below a folder of mode 700, such as root's home, it would not find them (capabilities(7)).
+        libc.prctl(28, 1 << 2, 0, 0, 0)  # PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP
+        libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS, for a root that may not set the bits
         os.setgroups([])
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
-        caps = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        header = struct.pack("II", 0x20080522, 0)
-        libc.capset(header, struct.pack("IIIIII", caps, caps, caps, 0, 0, 0))
-        for cap in (1, 2):
-            libc.prctl(47, 2, cap, 0, 0)  # PR_CAP_AMBIENT_RAISE
+        caps = 1 << 1  # CAP_DAC_OVERRIDE, the one of the two that a container's root has too
+        libc.capset(struct.pack("II", 0x20080522, 0), struct.pack("IIIIII", caps, caps, caps, 0, 0, 0))
+        libc.prctl(47, 2, 1, 0, 0)  # PR_CAP_AMBIENT_RAISE
 
     return drop, user.pw_uid
 
