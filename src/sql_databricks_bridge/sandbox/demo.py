@@ -35,8 +35,8 @@ def run(data_dir: Path) -> int:
             **without_server_settings(),
             **sandbox.environment,
             "BRIDGE_ENV_FILE": "",
-            "BRIDGE_QUERIES_DIR": str(files / "queries"),
-            "BRIDGE_CONFIG_DIR": str(files / "config"),
+            "BRIDGE_QUERIES_DIR": "queries",
+            "BRIDGE_CONFIG_DIR": "config",
         }
         steps: Sequence[tuple[str, Sequence[str]]] = (
             ("2. Are both ends there?", ["check"]),
@@ -47,12 +47,12 @@ def run(data_dir: Path) -> int:
         for title, arguments in steps:
             console.print(f"[bold]{title}[/bold]")
             console.print(f"[dim]$ bridge {' '.join(arguments)}[/dim]")
-            code = _bridge(arguments, environment)
+            code = _bridge(arguments, environment, files)
             console.print()
             if code != 0:
                 return code
         console.print("[bold]6. Read back by pyarrow, from the files that the manifests name[/bold]")
-        _show_landed(console, environment)
+        _show_landed(console, environment, files)
     console.print(
         f"\nDone in {time.monotonic() - began:.0f} s; everything is stopped again."
         " Next: [bold]bridge sandbox[/bold] keeps both ends running for you to try,"
@@ -67,9 +67,9 @@ def demo_files() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3]
 
 
-def _bridge(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+def _bridge(arguments: Sequence[str], environment: Mapping[str, str], directory: Path) -> int:
     command = [sys.executable, "-m", "sql_databricks_bridge", *arguments]
-    with subprocess.Popen(command, env=dict(environment)) as process:
+    with subprocess.Popen(command, env=dict(environment), cwd=directory) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
@@ -81,7 +81,7 @@ def _bridge(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
                 os.kill(process.pid, signal.SIGTERM)
 
 
-def _show_landed(console: Console, environment: Mapping[str, str]) -> None:
+def _show_landed(console: Console, environment: Mapping[str, str], directory: Path) -> None:
     import pyarrow.parquet as pq
     from databricks.sdk import WorkspaceClient
 
@@ -91,6 +91,7 @@ def _show_landed(console: Console, environment: Mapping[str, str]) -> None:
     listing = subprocess.run(
         [sys.executable, "-m", "sql_databricks_bridge", "runs", "latest", "--country", COUNTRY, "--json"],
         env=dict(environment),
+        cwd=directory,
         check=True,
         capture_output=True,
     )
