@@ -21,7 +21,7 @@ demo: setup     ## the whole show on the sandbox: 336,776 flights from SQL Serve
 	.venv/bin/bridge demo
 
 bench: setup    ## measure speed and memory as ratios
-	$(PY) -m benchmarks.extract
+	$(PY) -m benchmarks.extract --json build/bench/extract.json
 
 docs: setup     ## build the documentation into build/docs
 	.venv/bin/mkdocs build --strict --quiet
