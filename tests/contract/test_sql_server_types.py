@@ -182,6 +182,28 @@ def test_losses_are_declared(connection: MssqlConnection) -> None:
     assert [loss.column for loss in LandedSchema.of(columns).losses] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("expression", "sql_type", "expected"),
+    [
+        ("CAST(0x00000000000007D1 AS rowversion)", "timestamp", bytes.fromhex("00000000000007d1")),
+        ("hierarchyid::Parse('/1/2/')", "hierarchyid", bytes.fromhex("5b40")),
+        (
+            "geometry::STGeomFromText('POINT(1 2)', 0)",
+            "geometry",
+            bytes.fromhex("00000000010c000000000000f03f0000000000000040"),
+        ),
+    ],
+)
+def test_binary_types_land_as_serialized(
+    connection: MssqlConnection, expression: str, sql_type: str, expected: bytes
+) -> None:
+    """rowversion and the built-in CLR types land as their bytes ([MS-SSCLRT]), under the type's name; NULL is NULL."""
+    columns, table = read(connection, f"SELECT {expression} AS v UNION ALL SELECT NULL AS v")
+    assert columns[0].sql_type == sql_type
+    assert table.schema.field("v").type == pa.binary()
+    assert sorted(table["v"].to_pylist(), key=str) == sorted([expected, None], key=str)
+
+
 def test_sql_variant_is_refused_with_a_way_out(connection: MssqlConnection) -> None:
     """A sql_variant is refused before the query runs; cast, it lands."""
     columns = connection.describe(query("SELECT CAST(1 AS sql_variant) AS v"))
