@@ -23,9 +23,10 @@ COMMANDS = (
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help_with_an_example(command: tuple[str, ...], bridge: Bridge) -> None:
-    """`--help` exits 0 and shows a line to copy."""
+    """`--help` exits 0, shows a line to copy, and offers --json."""
     done = bridge(*command, "--help")
     assert done.code == 0
+    assert "--json" in done.out
     assert f"Example: bridge {' '.join(command)}" in done.out
 
 

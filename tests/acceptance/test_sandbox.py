@@ -42,3 +42,23 @@ def test_a_wrong_load_is_refused(tmp_path: Path) -> None:
     done = Bridge({}, tmp_path)("sandbox", "--load", "everything")
     assert done.code == 2
     assert "tpch:SF" in done.err
+
+
+def test_the_demo_lands_all_flights_and_leaves_no_process(tmp_path: Path) -> None:
+    """`bridge demo --json`: extracted, read back by pyarrow, the same rows, and nothing runs on."""
+    before = {process.pid for process in psutil.process_iter()}
+    done = Bridge({"BRIDGE_ENV_FILE": "", "SQLSERVER_HOST": "nosuch.invalid"}, tmp_path)(
+        "demo", "--json", "--data-dir", str(tmp_path / "data")
+    )
+    assert done.code == 0, done.err
+    document = done.document
+    assert document["status"] == "completed"
+    landed = {query["query"]: query["rows"] for query in document["read_back"]}
+    assert landed["flights"] == 336_776
+    assert landed == {query["name"]: query["rows"] for query in document["extract"]["queries"]}
+    ours = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.pid not in before and str(tmp_path) in " ".join(process.info["cmdline"] or [])
+    ]
+    assert ours == []

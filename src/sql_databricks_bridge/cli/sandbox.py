@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from sql_databricks_bridge.cli import output
+from sql_databricks_bridge.cli.composition import JsonOption
 from sql_databricks_bridge.errors import BridgeError, SettingsError, UsageError
 
 _LOAD = re.compile(r"(?i:flights|none|tpch:(\d+(\.\d+)?|\.\d+))\Z")
@@ -33,6 +34,7 @@ def sandbox(
     ] = 0,
     data_dir: DataDirOption = None,
     load: Annotated[str, typer.Option(metavar="flights|tpch:SF|none", help="Data to load at first start.")] = "flights",
+    json: JsonOption = False,
 ) -> None:
     """Run a SQL Server and a Databricks stand-in on this machine until Ctrl-C.
 
@@ -42,15 +44,26 @@ def sandbox(
         raise UsageError(f"--load {load!r} is not known.", hint="Use flights, tpch:SF (for instance tpch:0.1) or none.")
     from sql_databricks_bridge.sandbox import launcher
 
-    stop = threading.Event()
+    stop, started = threading.Event(), threading.Event()
+
+    def on_signal(*_: object) -> None:
+        stop.set()
+        if not started.is_set():
+            raise KeyboardInterrupt  # loading may take minutes: nobody should have to wait for it to stop it
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+        signal.signal(name, on_signal)
     with data_folder(data_dir) as folder, translated_errors():
         output.err().print("starting the sandbox ...", style="dim")
-        with launcher.Sandbox(launcher.SandboxOptions(folder, sql_port, databricks_port, load)) as running:
-            for key, value in running.environment.items():
-                typer.echo(f"export {key}={shlex.quote(value)}")
+        with launcher.Sandbox(launcher.SandboxOptions(folder, sql_port, databricks_port, load.lower())) as running:
+            started.set()
             sql_admin, lake_admin = running.admin_urls
+            if json:
+                admin = {"sql_server": sql_admin, "databricks": lake_admin}
+                output.print_json({"status": "ready", "environment": dict(running.environment), "admin_urls": admin})
+            else:
+                for key, value in running.environment.items():
+                    typer.echo(f"export {key}={shlex.quote(value)}")
             output.err().print(f"ready; faults: {sql_admin}/faults {lake_admin}/faults; Ctrl-C stops", style="dim")
             while not stop.wait(_WATCH_INTERVAL_S):
                 if dead := running.failed():

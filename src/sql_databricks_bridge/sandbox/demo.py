@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from sql_databricks_bridge.sandbox.launcher import Sandbox, SandboxOptions, without_server_settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COUNTRY = "Colombia"
 
@@ -31,13 +34,7 @@ def run(data_dir: Path) -> int:
         sandbox = Sandbox(SandboxOptions(data_dir))
     with sandbox:
         console.print(f"   ready after {time.monotonic() - began:.1f} s\n")
-        environment = {
-            **without_server_settings(),
-            **sandbox.environment,
-            "BRIDGE_ENV_FILE": "",
-            "BRIDGE_QUERIES_DIR": "queries",
-            "BRIDGE_CONFIG_DIR": "config",
-        }
+        environment = _environment(sandbox)
         steps: Sequence[tuple[str, Sequence[str]]] = (
             ("2. Are both ends there?", ["check"]),
             ("3. What would run", ["queries", "--country", COUNTRY]),
@@ -61,6 +58,21 @@ def run(data_dir: Path) -> int:
     return 0
 
 
+def run_quietly(data_dir: Path) -> tuple[int, dict[str, Any]]:
+    """Extract and read back without a word; returns the exit code and a document of what landed."""
+    began, files = time.monotonic(), demo_files()
+    with Sandbox(SandboxOptions(data_dir)) as sandbox:
+        environment = _environment(sandbox)
+        done = _bridge_json(["extract", "--country", COUNTRY, "--parallel", "2", "--json"], environment, files)
+        landed = _read_back(environment, files) if done.returncode == 0 else []
+    return done.returncode, {
+        "status": "completed" if done.returncode == 0 else "failed",
+        "seconds": round(time.monotonic() - began, 3),
+        "extract": json.loads(done.stdout),
+        "read_back": [{"query": name, "rows": rows, "columns": len(schema)} for name, rows, schema in landed],
+    }
+
+
 def demo_files() -> Path:
     """The folder that holds the demo's `queries` and `config`: in the wheel beside this file, in a clone its root."""
     packaged = Path(__file__).with_name("demo_files")
@@ -81,24 +93,34 @@ def _bridge(arguments: Sequence[str], environment: Mapping[str, str], directory:
                 os.kill(process.pid, signal.SIGTERM)
 
 
-def _show_landed(console: Console, environment: Mapping[str, str], directory: Path) -> None:
+def _environment(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        **without_server_settings(),
+        **sandbox.environment,
+        "BRIDGE_ENV_FILE": "",
+        "BRIDGE_QUERIES_DIR": "queries",
+        "BRIDGE_CONFIG_DIR": "config",
+    }
+
+
+def _bridge_json(
+    arguments: Sequence[str], environment: Mapping[str, str], directory: Path
+) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "sql_databricks_bridge", *arguments]
+    return subprocess.run(command, env=dict(environment), cwd=directory, check=False, stdout=subprocess.PIPE)
+
+
+def _read_back(environment: Mapping[str, str], directory: Path) -> list[tuple[str, int, pa.Schema]]:
+    """Read every newest run by the SDK and pyarrow alone: (query, rows, schema)."""
     import pyarrow.parquet as pq
     from databricks.sdk import WorkspaceClient
 
     client = WorkspaceClient(
         host=environment["DATABRICKS_HOST"], token=environment["DATABRICKS_TOKEN"], auth_type="pat"
     )
-    listing = subprocess.run(
-        [sys.executable, "-m", "sql_databricks_bridge", "runs", "latest", "--country", COUNTRY, "--json"],
-        env=dict(environment),
-        cwd=directory,
-        check=True,
-        capture_output=True,
-    )
-    runs: list[dict[str, Any]] = json.loads(listing.stdout)["runs"]
-    table = Table("query", "rows", "columns", "first columns and their Parquet types", box=None, header_style="dim")
-    total = 0
-    for run in runs:
+    listing = _bridge_json(["runs", "latest", "--country", COUNTRY, "--json"], environment, directory)
+    landed = []
+    for run in json.loads(listing.stdout)["runs"]:
         rows, schema = 0, None
         for file in run["files"]:
             body = client.files.download(file["path"]).contents
@@ -107,9 +129,16 @@ def _show_landed(console: Console, environment: Mapping[str, str], directory: Pa
                 parquet = pq.ParquetFile(io.BytesIO(body.read()))
             rows += parquet.metadata.num_rows
             schema = parquet.schema_arrow
-        assert schema is not None
+        assert schema is not None  # an empty result has a part too
+        landed.append((str(run["query"]), rows, schema))
+    return landed
+
+
+def _show_landed(console: Console, environment: Mapping[str, str], directory: Path) -> None:
+    table = Table("query", "rows", "columns", "first columns and their Parquet types", box=None, header_style="dim")
+    landed = _read_back(environment, directory)
+    for name, rows, schema in landed:
         fields = ", ".join(f"{field.name} {field.type}" for field in list(schema)[:4])
-        table.add_row(run["query"], f"{rows:,}", str(len(schema)), fields)
-        total += rows
+        table.add_row(name, f"{rows:,}", str(len(schema)), fields)
     console.print(table)
-    console.print(f"   {total:,} rows in all")
+    console.print(f"   {sum(rows for _, rows, _ in landed):,} rows in all")
