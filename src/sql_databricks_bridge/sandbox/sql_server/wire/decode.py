@@ -90,8 +90,8 @@ def _matrix(sql_type: SqlType, pieces: Pieces, valid: Valid) -> Matrix:
     """One line for each row, zeros where NULL and where a decimal is shorter than its type."""
     width = fixed_width(sql_type)
     lengths = pieces.lengths
-    short_decimals = sql_type.name in ("decimal", "numeric")
-    wrong = valid & (((lengths != width) & ~short_decimals) | (lengths > width) | (lengths < 1))
+    least = 1 if sql_type.name in ("decimal", "numeric") else width
+    wrong = valid & ((lengths > width) | (lengths < least))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InvalidValueError(sql_type, row, f"{int(lengths[row])} bytes where {width} are due")
