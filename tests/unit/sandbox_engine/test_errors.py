@@ -43,7 +43,7 @@ Run = Callable[[str], Any]
         ("USE nosuch", 911),
         ("COMMIT", 3902),
         ("ROLLBACK", 3903),
-        ("SELECT LEFT('abc', -1)", 536),
+        ("SELECT LEFT('abc', -1)", 537),
         ("SELECT 'a' COLLATE nosuch", 448),
         ("SELECT * FROM (SELECT 1 AS a ORDER BY a) q", 1033),
         ("SELECT * FROM (SELECT 1) q", 8155),

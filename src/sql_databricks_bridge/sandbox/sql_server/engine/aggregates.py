@@ -25,8 +25,9 @@ from .types import (
     decimal,
     is_unicode,
     key_kind,
+    nvarchar,
 )
-from .typing_rules import key, needs_key, sort_keys
+from .typing_rules import key, needs_key, sort_keys, word_sort
 
 if TYPE_CHECKING:
     from .expr import ExpressionBinder as B
@@ -158,6 +159,8 @@ def _count(b: B, node: n.Func, scope: Scope) -> Ex:
         inner = "*"
     else:
         ex = _argument(b, node, scope)
+        if ex.is_null:
+            raise error(8117, f"Operand data type NULL is invalid for {node.name.lower()} operator.", line=node.line)
         inner = f"({ex.sql}).utc" if ex.type.name == "datetimeoffset" else ex.sql
         if node.distinct:
             inner = "DISTINCT " + key(ex)
@@ -227,7 +230,7 @@ def _min(b: B, node: n.Func, scope: Scope) -> Ex:
             return _agg(f"{pg}({ex.sql}){over}", t)
         if kind != "ci":
             raise unsupported(f"{node.name} of strings under this collation", node.line)
-        return _agg(f"tsql.ci_{pg}({ex.sql}){over}", t)
+        return _agg(f"tsql.{'word' if word_sort(t) else 'ci'}_{pg}({ex.sql}){over}", t)
     if t.name == "datetimeoffset":
         return _agg(f"tsql.dto_{pg}({ex.sql}){over}", t)
     if t.name in ("uniqueidentifier", "hierarchyid", "geometry", "geography"):
@@ -248,7 +251,9 @@ def _spread(b: B, node: n.Func, scope: Scope) -> Ex:
 def _string_agg(b: B, node: n.Func, scope: Scope) -> Ex:
     if len(node.args) != 2 or node.over is not None or node.distinct:
         raise error(174, "The STRING_AGG function requires 2 argument(s).", severity=15, line=node.line)
-    ex = b.text(_inside(b, node, scope, node.args[0]))
+    given = _inside(b, node, scope, node.args[0])
+    # "STRING_AGG (Transact-SQL)": what is no string becomes nvarchar(4000)
+    ex = b.text(given) if given.type.name in STRINGS else convert(given, nvarchar(4000), b.env.dateformat)
     gap = b.text(b.value(node.args[1], scope))
     order = ""
     if node.within:
@@ -314,7 +319,7 @@ def _lag(b: B, node: n.Func, scope: Scope) -> Ex:
         raise unsupported(f"{node.name} IGNORE NULLS", node.line)
     ex = b.value(node.args[0], scope)
     offset = convert(b.value(node.args[1], scope), INT).sql if len(node.args) > 1 else "1"
-    sql = f"{ex.sql}, {offset}"
+    sql = f"{ex.sql}, tsql.lag_offset({offset})"
     nullable = True
     if len(node.args) > 2:
         filler = convert(b.value(node.args[2], scope), ex.type, b.env.dateformat)

@@ -104,7 +104,7 @@ def bind_binary(op: str, a: Ex, b: Ex, dateformat: str = "mdy") -> Ex:
         return _moneys(op, x, y, t)
     sql = f"({x.sql} {op} {y.sql})"
     if t.name == "tinyint":
-        sql = f"tsql.to_tiny(({x.sql}::int4 {op} {y.sql}::int4)::numeric)"
+        sql = f"tsql.tiny_result({x.sql}::int4 {op} {y.sql}::int4)"
     elif t.name == "smallint":
         sql = f"({x.sql} {op} {y.sql})"
     return value(sql, t, x, y, nullable=True)
@@ -205,6 +205,8 @@ def _dates(op: str, a: Ex, b: Ex, dateformat: str) -> Ex:
             if other.type.name in NUMBERS:
                 raise error(206, f"Operand type clash: {e.type.name} is incompatible with {other.type.name}", state=2)
             if other.type.name in STRINGS:
+                raise _incompatible(op, a, b)
+            if e.type.name != other.type.name:
                 raise _incompatible(op, a, b)
             raise error(8117, f"Operand data type {e.type.name} is invalid for {_NAMES[op]} operator.")
     if op not in "+-":

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 def assign_variables(runner: Runner, node: n.QueryStatement, body: n.Select) -> Iterator[Event]:
     """SELECT @a = x, ...: the last row's values stay."""
+    if runner.session.options.rowcount:
+        raise unsupported("SELECT @variable = ... under SET ROWCOUNT (use TOP)", node.line)
     from .expr import walk
 
     targets = []

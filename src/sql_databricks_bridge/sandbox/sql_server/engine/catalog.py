@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 
-from .errors import error, invalid_object
+from .errors import PgFailure, error, invalid_object
 from .pg import PgSession, quote
 from .table import Table
 
-SUPPORT_VERSION = "1"
+_EXISTS = {"42710", "42723", "42P06", "42P07"}
+"""SQLSTATEs of an object, a function, a schema and a relation that are there already."""
+
+
+def _scripts() -> list[str]:
+    folder = resources.files(__package__).joinpath("support")
+    names = sorted(r.name for r in folder.iterdir() if r.name.endswith(".sql"))
+    return [folder.joinpath(name).read_text("utf-8") for name in names]
+
+
+def support_version() -> str:
+    """What a data folder's support schema was made from."""
+    return hashlib.sha256("".join(_scripts()).encode()).hexdigest()[:16]
 
 
 def install(pg: PgSession) -> None:
     """Create the support schema in a fresh cluster."""
-    for name in sorted(r.name for r in resources.files(__package__).joinpath("support").iterdir()):
-        if name.endswith(".sql"):
-            for statement in split_script(resources.files(__package__).joinpath("support", name).read_text("utf-8")):
-                pg.run(statement)
+    for script in _scripts():
+        for statement in split_script(script):
+            pg.run(statement)
+
+
+def refresh(pg: PgSession) -> None:
+    """Bring the support schema of an older data folder up to date: functions are replaced, what is missing is made."""
+    for script in _scripts():
+        for statement in split_script(script):
+            if not statement.startswith(("CREATE", "DO")):
+                continue  # the first rows of the catalog are there
+            pg.run("SAVEPOINT refresh")
+            try:
+                pg.run(statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
+            except PgFailure as exc:
+                if exc.sqlstate not in _EXISTS:
+                    raise
+                pg.run("ROLLBACK TO SAVEPOINT refresh")
 
 
 def split_script(text: str) -> list[str]:

@@ -109,15 +109,13 @@ class Converter:
         if t.name in INTEGERS:
             return self._to_integer(sql, s, t)
         if t.name in DECIMALS:
-            number = f"tsql.exact({sql}::float8)" if s.name == "float" else f"({sql})::numeric"
-            if s.name == "real":
-                number = f"({sql})::text::numeric"
+            number = f"tsql.float_digits({sql}::float8, {t.scale})" if s.name in FLOATS else f"({sql})::numeric"
             if s.name in FLOATS or self.try_:
                 source = "float" if s.name in FLOATS else "numeric"
                 return f"tsql.{self.try_}num_dec({number}, {t.precision}, {t.scale}, '{source}')"
             return f"({number})::numeric({t.precision},{t.scale})"
         if t.name in MONEYS:
-            number = f"({sql})::text::numeric" if s.name in FLOATS else f"({sql})::numeric"
+            number = f"tsql.float_digits({sql}::float8, 4)" if s.name in FLOATS else f"({sql})::numeric"
             return f"tsql.{self.try_}num_money({number}, '{t.name}')"
         if t.name == "real" and s.name == "float" and self.try_:
             raise unsupported("TRY_CAST of float to real")
@@ -293,7 +291,7 @@ class Converter:
             ticks = f"(599266080000000000::numeric + round(({sql})::text::numeric * 25920000, 0) * 100000 / 3)"
         else:
             ticks = f"(599266080000000000::numeric + ({sql})::int4 * 864000000000::numeric)"
-        return self._from_ticks(f"tsql.to_big(round({ticks}, 0))", t, s.name, 7)
+        return self._from_ticks(f"tsql.{self.try_}number_ticks({ticks}, '{t.name}')", t, s.name, 7)
 
     # ---- to the rest ------------------------------------------------------------------------------------------------
     def _str_guid(self, sql: str, _s: SqlType, _t: SqlType) -> str:

@@ -18,7 +18,6 @@ from .query import QueryBinder
 from .scope import Scope
 from .session import Cancelled
 from .table import Table, TableColumn
-from .types import BIGINT
 from .typing_rules import common_type
 
 if TYPE_CHECKING:
@@ -35,6 +34,9 @@ def run(runner: Runner, node: Any) -> Iterator[Event]:
             "Roll back the transaction.",
             line=node.line,
         )
+    if runner.session.options.rowcount and isinstance(node, n.Insert | n.Update | n.Delete):
+        # "SET ROWCOUNT (Transact-SQL)": it limits these too; TOP is its documented replacement
+        raise unsupported(f"{verb} under SET ROWCOUNT (use TOP)", node.line)
     try:
         if isinstance(node, n.Insert):
             yield from _insert(runner, node)
@@ -423,7 +425,7 @@ def _topped(binder: QueryBinder, table: Table, alias: str, where: str, top: n.To
         return where
     if top.percent or top.ties:
         raise unsupported("TOP ... PERCENT in UPDATE or DELETE", top.line)
-    count = convert(binder.expressions.value(top.count, Scope()), BIGINT).sql
+    count = binder.row_count(top.count, Scope(), "top")
     return f" WHERE {alias}.ctid IN (SELECT {alias}.ctid FROM {table.pg} {alias}{where} LIMIT {count} FOR UPDATE)"
 
 

@@ -40,11 +40,17 @@ class TsqlEngine:
         from .loading import load_data
 
         pg = PgSession(self.postgres.uri)
+        version = quote(catalog.support_version())
         try:
             if not pg.rows("SELECT 1 FROM pg_tables WHERE schemaname = 'tsql' AND tablename = 'settings'"):
                 pg.run("BEGIN")
                 catalog.install(pg)
-                pg.run(f"INSERT INTO tsql.settings VALUES ('version', {quote(catalog.SUPPORT_VERSION)})")
+                pg.run(f"INSERT INTO tsql.settings VALUES ('version', {version})")
+                pg.run("COMMIT")
+            elif not pg.rows(f"SELECT 1 FROM tsql.settings WHERE name = 'version' AND value = {version}"):
+                pg.run("BEGIN")
+                catalog.refresh(pg)
+                pg.run(f"UPDATE tsql.settings SET value = {version} WHERE name = 'version'")
                 pg.run("COMMIT")
             load_data(pg, load)
             if catalog.database_id(pg, database) is None:

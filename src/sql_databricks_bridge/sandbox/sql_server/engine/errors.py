@@ -116,15 +116,17 @@ def translate(failure: PgFailure) -> SqlError:
     if state == RAISED:
         number, severity, error_state, message = text.split("|", 3)
         return error(int(number), message, severity=int(severity), state=int(error_state))
+    if state == "22014":
+        return error(4116, "The function 'ntile' takes only a positive int or bigint expression as its input.")
     if state == "22012":
         return error(8134, "Divide by zero error encountered.")
+    if state in ("2201F", "2201E", "2201G") or (state == "22003" and text == "input is out of range"):
+        return error(3623, "An invalid floating point operation occurred.")
     if state == "22003":
         for needle, target in _OVERFLOW:
             if needle in text:
                 return error(8115, f"Arithmetic overflow error converting {target}.", state=2)
         return error(8115, f"Arithmetic overflow error ({text}).", state=2)
-    if state in ("2201F", "2201E", "2201G"):
-        return error(3623, "An invalid floating point operation occurred.")
     if state == "21000":
         return error(
             512,

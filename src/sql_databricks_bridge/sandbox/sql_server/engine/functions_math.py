@@ -74,7 +74,7 @@ def _round(b: B, node: n.Func, args: list[Ex]) -> Ex:
     if t.name in INTEGERS:
         sql = f"{pick}::{'int8' if t.name == 'bigint' else 'int4'}"
     elif t.name in DECIMALS:
-        sql = f"({pick})::numeric({t.precision},{t.scale})"
+        sql = f"tsql.num_dec({pick}, {t.precision}, {t.scale}, 'expression')"
     else:
         sql = f"tsql.num_money({pick}, '{t.name}')"
     return value(sql, t, ex, args[1])
@@ -231,9 +231,10 @@ def _isnumeric(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
         return value(f"(CASE WHEN {ex.sql} IS NULL THEN 0 ELSE 1 END)", INT, nullable=False)
     if not is_string(ex.type):
         return value("0", INT, nullable=False)
-    pattern = r"^ *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)? *$"
+    pattern = r"^ *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})? *$"
     plain = f"({ex.sql} ~ '{pattern}')"
-    odd = f"({ex.sql} ~ '[$,.+-]' AND NOT {plain} AND {ex.sql} ~ '^[ 0-9$,.+-]*$')"
-    refused = "tsql.refuse('ISNUMERIC of money-like text')::int4"
+    # currency signs, thousands marks, tabs, exponents written with d, lone signs: which of them count is not documented
+    odd = f"(NOT {plain} AND {ex.sql} ~ '[^[:alpha:] ]' AND {ex.sql} !~ '[A-CF-Za-cf-z:/_#%&*=?@!]|[0-9]-[0-9]')"
+    refused = "tsql.refuse('ISNUMERIC of text that is no plain number')::int4"
     sql = f"(CASE WHEN {ex.sql} IS NULL THEN 0 WHEN {odd} THEN {refused} WHEN {plain} THEN 1 ELSE 0 END)"
     return value(sql, INT, nullable=False)

@@ -15,6 +15,7 @@ from .pg import quote
 from .types import (
     BIGINT,
     BINARIES,
+    DECIMALS,
     FLOAT,
     INT,
     STRINGS,
@@ -86,6 +87,8 @@ def _datalength(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
         size = f"(2 * tsql.units({ex.sql}))" if is_unicode(t) else f"char_length({ex.sql})"
     elif t.name in BINARIES:
         size = f"length({ex.sql})"
+    elif t.name in DECIMALS and (t.precision or 18) > 9:
+        raise unsupported("DATALENGTH of a decimal of more than 9 digits")
     elif t.name in ("xml", "json", "hierarchyid", "geometry", "geography"):
         raise unsupported(f"DATALENGTH of {t.name}")
     else:
@@ -114,6 +117,9 @@ def _substring(b: B, node: n.Func, args: list[Ex]) -> Ex:
         if count is not None and length not in (None, MAX_LENGTH):
             length = min(max(count, 1), length or 1)
         return value(f"tsql.substr({args[0].sql}, {start}, {size})", SqlType("varbinary", length), *args)
+    if args[0].is_null or args[0].type.name not in STRINGS:
+        name = "NULL" if args[0].is_null else args[0].type.name
+        raise error(8116, f"Argument data type {name} is invalid for argument 1 of substring function.")
     ex = _string(b, args[0])
     length = ex.type.length
     if count is not None and count >= 0 and length != MAX_LENGTH:

@@ -10,7 +10,7 @@ from .bound import Ex, typed_null, value
 from .convert import Converter, convert, to_ticks
 from .errors import error, unsupported
 from .functions import function
-from .types import BIGINT, DATE, DATETIME, DATETIMES, INT, NUMBERS, is_string, nvarchar
+from .types import BIGINT, DATE, DATETIME, DATETIMES, INT, NUMBERS, is_string, nvarchar, type_text
 
 if TYPE_CHECKING:
     from .expr import ExpressionBinder as B
@@ -101,6 +101,8 @@ def _dateadd(b: B, node: n.Func, args: list[Ex]) -> Ex:
         )
     count = convert(args[1], INT, b.env.dateformat)
     t = ex.type
+    if t.scale is not None and t.scale < {"millisecond": 3, "microsecond": 6, "nanosecond": 7}.get(part, 0):
+        raise unsupported(f"DATEADD of a {part} to {type_text(t)} (CAST to a finer scale)", node.line)
     kind = "datetime2" if t.name == "datetimeoffset" else t.name
     ticks = f"tsql.date_add({to_ticks(ex.sql, t)}, '{part}', {count.sql}::int8, '{kind}')"
     return value(_back(ticks, ex), t, ex, count, nullable=ex.nullable or count.nullable or is_string(args[2].type))

@@ -62,8 +62,9 @@ def to_regex(pattern: str, escape: str | None, *, ci: bool) -> str:
         c = pattern[i]
         if escape and c == escape:
             i += 1
-            if i < len(pattern):
-                out.append("\\" + pattern[i] if pattern[i] in _SPECIAL else pattern[i])
+            if i == len(pattern):
+                return "(?!)"  # "LIKE (Transact-SQL)": an escape character without one after it makes LIKE false
+            out.append("\\" + pattern[i] if pattern[i] in _SPECIAL else pattern[i])
         elif c == "%":
             out.append(".*")
         elif c == "_":
@@ -109,7 +110,9 @@ def bind_like(ex: Ex, pattern: Ex, escape: Ex | None) -> str:
     if shape.constant is None:
         other = f"lower({shape.sql})" if ci else shape.sql
         ansi = "false" if unicode else "true"
-        return f"tsql.like_dynamic({subject}, {other}, {quote(mark) if mark else 'NULL'}, {ansi})"
+        return (
+            f"tsql.like_dynamic({subject}, {other}, {quote(mark.lower() if ci else mark) if mark else 'NULL'}, {ansi})"
+        )
     constant = shape.constant
     simple = "[" not in constant and mark is None and "\\" not in constant
     if simple and (unicode or constant.endswith("%")):

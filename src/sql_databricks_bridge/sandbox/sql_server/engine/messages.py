@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..contract import Done, Event, Message, SqlError, SqlType
@@ -56,7 +57,8 @@ def raise_error(runner: Runner, node: n.RaiseError) -> Iterator[Event]:
     if severity > 18:
         raise unsupported("RAISERROR with a severity above 18", node.line)
     if severity <= 10:
-        yield message
+        # "Database Engine error severities": 10 is sent as 0
+        yield replace(message, severity=0) if severity == 10 else message
         yield Done("RAISERROR", None)
         return
     runner.session.last_error = 50000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import lexer
 from . import nodes as n
+from .errors import syntax_error
 from .parse_base import RESERVED, Cursor
 
 _COMPARE = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "!<": ">=", "!>": "<="}
@@ -256,6 +257,8 @@ class ExpressionParser(Cursor):
         if t.upper in _DATE_FUNCTIONS and call:
             self.i += 2
             part = self.advance()
+            if part.kind in (lexer.STRING, lexer.NSTRING):
+                raise syntax_error(f"Invalid parameter 1 specified for {t.text.lower()}.", part.line, 1023)
             args: list[n.Node] = [n.Literal(part.line, lexer.STRING, part.text.lower())]
             while self.accept_op(","):
                 args.append(self.expression())

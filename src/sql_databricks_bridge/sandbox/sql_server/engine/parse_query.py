@@ -235,7 +235,8 @@ class QueryParser(ExpressionParser):
                 alias = self.advance().text
                 self.advance()
                 return n.SelectItem(line, self.expression(), alias)
-        return n.SelectItem(line, self.expression(), self.column_alias())
+        value = self.expression()
+        return n.SelectItem(line, value, None if isinstance(value, n.Star) else self.column_alias())
 
     def column_alias(self) -> str | None:
         if self.accept("AS"):
@@ -362,12 +363,16 @@ class QueryParser(ExpressionParser):
             raise self.refuse(self.token.upper)
         else:
             name = self.dotted()
-        if self.at_op("("):
+        if self.at_op("(") and not self._at_bare_hint():
             return self._function_table(name, line)
         table = n.TableName(line, name, self._table_alias(), self.hints())
         if table.alias is None:
             table.alias = self._table_alias()
         return table
+
+    def _at_bare_hint(self) -> bool:
+        """FROM t (NOLOCK): a hint without WITH ("Table hints (Transact-SQL)")."""
+        return self.peek().upper in ("NOLOCK", "READUNCOMMITTED") and self.peek(2).text == ")"
 
     def _function_table(self, name: tuple[str, ...], line: int) -> n.FunctionTable:
         first = lexer.Token(lexer.ID, ".".join(name), line, ".".join(name).upper(), 0, 0)
@@ -385,7 +390,7 @@ class QueryParser(ExpressionParser):
     def hints(self) -> tuple[str, ...]:
         """WITH (NOLOCK, ...); hints whose meaning the engine honours are returned."""
         if not (self.at("WITH") and self.peek().text == "("):
-            if self.at_op("(") and self.peek().upper in ("NOLOCK",) and self.peek(2).text == ")":
+            if self.at_op("(") and self._at_bare_hint():
                 self.i += 3
             return ()
         self.expect("WITH")

@@ -15,7 +15,7 @@ from .expr import ExpressionBinder, has_aggregate, walk
 from .scope import CteInfo, Scope
 from .set_operations import SetOperationBinder
 from .set_operations import output as _at
-from .types import BIGINT, FLOAT, type_text
+from .types import BIGINT, FLOAT, INTEGERS, type_text
 from .typing_rules import key, needs_key, sort_keys
 
 
@@ -248,6 +248,20 @@ class QueryBinder(SetOperationBinder):
             f"WHERE {b}.rn <= ceil({b}.cnt * {share} / 100) ORDER BY {b}.rn"
         )
 
+    def row_count(self, node: n.Node, scope: Scope, kind: str) -> str:
+        """How many rows TOP, OFFSET or FETCH say ("TOP", "ORDER BY clause"): an integer, never NULL or negative."""
+        ex = self.expressions.value(node, scope)
+        if ex.is_null or ex.type.name not in INTEGERS | {"bit"}:
+            raise error(
+                1060,
+                "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
+                severity=15,
+                line=node.line,
+            )
+        if kind == "top" and (self.expressions.constant_int(node, scope) or 0) < 0:
+            raise error(127, "A TOP N or FETCH rowcount value may not be negative.", severity=15, line=node.line)
+        return f"tsql.row_count({convert(ex, BIGINT).sql}, '{kind}')"
+
     def _limit(self, query: n.Query, top: n.Top | None, scope: Scope | None) -> str:
         out = ""
         plain = Scope(parent=scope.parent if scope else None)
@@ -259,12 +273,11 @@ class QueryBinder(SetOperationBinder):
                     severity=15,
                     line=top.line,
                 )
-            offset = convert(self.expressions.value(query.offset, plain), BIGINT).sql
-            out += f" OFFSET {offset}"
+            out += f" OFFSET {self.row_count(query.offset, plain, 'offset')}"
             if query.fetch is not None:
-                out += f" LIMIT {convert(self.expressions.value(query.fetch, plain), BIGINT).sql}"
+                out += f" LIMIT {self.row_count(query.fetch, plain, 'fetch')}"
         elif top is not None and not top.percent:
-            count = convert(self.expressions.value(top.count, plain), BIGINT).sql
+            count = self.row_count(top.count, plain, "top")
             if top.ties:
                 if not query.order:
                     raise error(

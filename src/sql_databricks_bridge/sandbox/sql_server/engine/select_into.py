@@ -24,6 +24,8 @@ def select_into(runner: Runner, node: n.QueryStatement) -> Iterator[Event]:
     body = node.query.body
     assert isinstance(body, n.Select)
     assert body.into is not None
+    if runner.session.options.rowcount:
+        raise unsupported("SELECT INTO under SET ROWCOUNT (use TOP)", node.line)
     parts, body.into = body.into, None
     binder = runner.binder()
     bound = binder.query(node.query)

@@ -57,14 +57,6 @@ _LANGUAGES = {
     "english": ("mdy", 7),
     "british": ("dmy", 1),
     "british english": ("dmy", 1),
-    "spanish": ("dmy", 1),
-    "español": ("dmy", 1),
-    "french": ("dmy", 1),
-    "français": ("dmy", 1),
-    "german": ("dmy", 1),
-    "deutsch": ("dmy", 1),
-    "italian": ("dmy", 1),
-    "brazilian": ("dmy", 7),
 }
 
 
@@ -106,8 +98,8 @@ def _one(runner: Runner, name: str, node: n.SetOption) -> None:
         o.dateformat = form
     elif name == "LANGUAGE":
         language = str(_value(runner, node)).lower()
-        if language not in _LANGUAGES:
-            raise unsupported(f"SET LANGUAGE {language}", node.line)
+        if language not in _LANGUAGES:  # month and day names and messages would be in that language
+            raise unsupported(f"SET LANGUAGE {language} (use SET DATEFORMAT and SET DATEFIRST)", node.line)
         o.language = language
         o.dateformat, o.datefirst = _LANGUAGES[language]
     else:

@@ -144,6 +144,11 @@ def needs_key(t: SqlType) -> bool:
     return t.name in STRINGS or t.name in BINARIES or t.name == "datetimeoffset"
 
 
+def word_sort(t: SqlType) -> bool:
+    """Whether hyphens and apostrophes count last ("Collation and Unicode support", SQL Server collations)."""
+    return is_unicode(t) or not (t.collation or DEFAULT_COLLATION).name.startswith("SQL_")
+
+
 def sort_keys(ex: Ex) -> list[str]:
     """What a value sorts by, most significant first."""
     t = ex.type
@@ -151,9 +156,10 @@ def sort_keys(ex: Ex) -> list[str]:
         kind = key_kind(t.collation)
         if kind == "bin":
             return [key(ex)]
-        keys = [f"tsql.sort_ci({ex.sql})"]
+        words = word_sort(t)
+        keys = [f"tsql.sort_word({ex.sql})" if words else f"tsql.sort_ci({ex.sql})"]
         if kind.endswith("as") or kind in ("ci", "cs"):
-            keys.append(f"lower(rtrim({ex.sql}, ' '))")
+            keys.append(f"tsql.word_tie({ex.sql})" if words else f"lower(rtrim({ex.sql}, ' '))")
         if kind.startswith("cs"):
             keys.append(f"rtrim({ex.sql}, ' ')")
         return keys
@@ -162,6 +168,10 @@ def sort_keys(ex: Ex) -> list[str]:
     return [key(ex)]
 
 
+# Windows collations compare each of these with two letters (and full-width forms with plain ones).
+_EXPANDING = frozenset("\u00df\u1e9e\u00e6\u00c6\u0153\u0152\u00fe\u00de\u00bd\u00bc\u00be") | frozenset(
+    chr(c) for c in range(0xFF01, 0xFF5F)
+)
 _NOT_COMPARABLE = frozenset({"text", "ntext", "image"})
 
 
@@ -189,6 +199,9 @@ def compare(op: str, left: Ex, right: Ex, line: int = 0, dateformat: str = "mdy"
         return f"({left.sql} {op} {right.sql})"
     if t.name in STRINGS:
         t = with_collation(t, collation_of([left, right], line))
+        for e in (left, right):
+            if word_sort(t) and key_kind(t.collation) != "bin" and _EXPANDING & set(e.constant or ""):
+                raise unsupported("comparing with letters that stand for two (\u00df, \u00e6, \u0153, \u00fe)", line)
         a, b = (_as_string(e, t, dateformat) for e in (left, right))
     elif t.name == "datetime2" and {left.type.name, right.type.name} == {"datetime2", "datetime"}:
         t = SqlType("datetime2", scale=7)

@@ -218,7 +218,9 @@ class _Conversation:
                 lambda call=call: self._session.rpc(call),  # type: ignore[misc]
                 procedure=True,
                 more=number + 1 < len(calls),
-                no_metadata=call.no_metadata,
+                # A client asks for none when it prepares anew too, though its parameters' types, and so the columns',
+                # may have changed: only a prepared statement's columns are known to it (MS-TDS 2.2.6.6, fNoMetaData).
+                no_metadata=call.no_metadata and call.procedure.lower() == "sp_execute",
             )
             if response.cancelled:
                 break

@@ -17,11 +17,18 @@ CREATE FUNCTION tsql.unaccent(x text) RETURNS text LANGUAGE sql IMMUTABLE PARALL
   SELECT translate(x, 'àáâãäåçèéêëìíîïñòóôõöùúûüýÿšžÀÁÂÃÄÅÇÈÉÊËÌÍÎÏÑÒÓÔÕÖÙÚÛÜÝŸŠŽ',
                       'aaaaaaceeeeiiiinooooouuuuyyszAAAAAACEEEEIIIINOOOOOUUUUYYSZ') $$;
 
--- Sort keys: punctuation, then digits, then letters; accents break ties (the key itself follows as second sort key).
+-- Sort keys: punctuation (by code, in chr(15) to chr(47)), then digits, then letters; accents break ties (the key itself
+-- follows as second sort key). This is how a SQL collation (SQL_...) orders char and varchar.
 CREATE FUNCTION tsql.sort_ci(x text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT translate(tsql.unaccent(lower(rtrim(x, ' '))), ':;<=>?@[\]^_`{|}~',
-    chr(14) || chr(15) || chr(16) || chr(17) || chr(18) || chr(19) || chr(20) || chr(21) || chr(22) || chr(23)
-    || chr(24) || chr(25) || chr(26) || chr(27) || chr(28) || chr(29) || chr(30)) $$;
+  SELECT translate(tsql.unaccent(lower(rtrim(x, ' '))), E' !"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~',
+    E'\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f !"#$%&\'()*+,-./') $$;
+-- Windows collations, and nchar and nvarchar under any but a binary one: a word sort, which passes over - and '.
+CREATE FUNCTION tsql.sort_word(x text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT translate(tsql.unaccent(lower(rtrim(x, ' '))), E' !"#$%&()*,./:;?@[\\]^_`{|}~+<=>-\'',
+    E'\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f !"#$%&\'()*+,-') $$;
+-- Where only - and ' differ, the string that has them comes last.
+CREATE FUNCTION tsql.word_tie(x text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT translate(lower(rtrim(x, ' ')), E'\'-', E'\U0010FFFC\U0010FFFD') $$;
 
 CREATE FUNCTION tsql.guid_key(x uuid) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT substr(b, 11, 6) || substr(b, 9, 2) || substr(b, 8, 1) || substr(b, 7, 1) || substr(b, 6, 1) || substr(b, 5, 1)
@@ -31,6 +38,13 @@ CREATE FUNCTION tsql.ci_least(a text, b text) RETURNS text LANGUAGE sql IMMUTABL
   SELECT CASE WHEN (tsql.sort_ci(b), lower(rtrim(b, ' '))) < (tsql.sort_ci(a), lower(rtrim(a, ' '))) THEN b ELSE a END $$;
 CREATE FUNCTION tsql.ci_greatest(a text, b text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT AS $$
   SELECT CASE WHEN (tsql.sort_ci(b), lower(rtrim(b, ' '))) > (tsql.sort_ci(a), lower(rtrim(a, ' '))) THEN b ELSE a END $$;
+CREATE FUNCTION tsql.word_least(a text, b text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT AS $$
+  SELECT CASE WHEN (tsql.sort_word(b), tsql.word_tie(b)) < (tsql.sort_word(a), tsql.word_tie(a)) THEN b ELSE a END $$;
+CREATE FUNCTION tsql.word_greatest(a text, b text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT AS $$
+  SELECT CASE WHEN (tsql.sort_word(b), tsql.word_tie(b)) > (tsql.sort_word(a), tsql.word_tie(a)) THEN b ELSE a END $$;
+CREATE AGGREGATE tsql.word_min(text) (SFUNC = tsql.word_least, STYPE = text, COMBINEFUNC = tsql.word_least, PARALLEL = SAFE);
+CREATE AGGREGATE tsql.word_max(text)
+  (SFUNC = tsql.word_greatest, STYPE = text, COMBINEFUNC = tsql.word_greatest, PARALLEL = SAFE);
 CREATE AGGREGATE tsql.ci_min(text) (SFUNC = tsql.ci_least, STYPE = text, COMBINEFUNC = tsql.ci_least, PARALLEL = SAFE);
 CREATE AGGREGATE tsql.ci_max(text) (SFUNC = tsql.ci_greatest, STYPE = text, COMBINEFUNC = tsql.ci_greatest, PARALLEL = SAFE);
 CREATE FUNCTION tsql.dto_least(a tsql.dto, b tsql.dto) RETURNS tsql.dto LANGUAGE sql IMMUTABLE STRICT AS $$
@@ -112,7 +126,8 @@ END $$;
 CREATE FUNCTION tsql.dec_div(a numeric, b numeric, p int, s int) RETURNS numeric
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
-  RETURN tsql.num_dec(round(div(a * 10::numeric ^ s, b) / 10::numeric ^ s, s), p, s, 'expression');
+  -- multiplied by 10^-s, not divided by 10^s: PostgreSQL's division keeps about 20 digits only
+  RETURN tsql.num_dec(div(a * ('1e' || s)::numeric, b) * ('1e-' || s)::numeric, p, s, 'expression');
 END $$;
 CREATE FUNCTION tsql.avg_int(total int8, n int8) RETURNS int4 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT (tsql.to_int(total) / n)::int4 $$;
@@ -124,10 +139,62 @@ BEGIN
 EXCEPTION WHEN invalid_argument_for_power_function THEN
   PERFORM tsql.fail(3623, 'An invalid floating point operation occurred.');
 END $$;
+-- The integer, or Msg 8115 for the operator's type.
+CREATE FUNCTION tsql.tiny_result(x int) RETURNS int2 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+  IF x NOT BETWEEN 0 AND 255 THEN
+    PERFORM tsql.fail(8115, 'Arithmetic overflow error converting expression to data type tinyint.', 16, 2);
+  END IF;
+  RETURN x::int2;
+END $$;
+-- A double's decimal digits down to 10^-d, refused where they hang on how its binary value is read (beyond 15 or 16 digits,
+-- or at a half that the double only comes near to).
+CREATE FUNCTION tsql.float_digits(x float8, d int) RETURNS numeric LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+  s numeric := tsql.exact(x);
+BEGIN
+  IF round(s * 1.00000000000000012, d) <> round(s * 0.99999999999999988, d)
+     AND NOT (abs(s * 1048576) < 9007199254740992 AND s * 1048576 = trunc(s * 1048576)) THEN
+    PERFORM tsql.refuse('converting the float ' || x || ' to ' || d || ' decimal places: its last digit would be a guess');
+  END IF;
+  RETURN s;
+END $$;
+-- The argument of ROUND, refused at a half that the double only comes near to.
+CREATE FUNCTION tsql.not_near_half(x float8, d int) RETURNS float8 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+  s numeric := tsql.exact(x);
+BEGIN
+  IF d BETWEEN 0 AND 15 AND abs(s * 10::numeric ^ d % 1) = 0.5 AND s * 65536 <> trunc(s * 65536) THEN
+    PERFORM tsql.refuse('ROUND of the float ' || x || ' to ' || d || ' places: it is only near to a half');
+  END IF;
+  RETURN x;
+END $$;
 -- ROUND on floats rounds the decimal digits that the value shows.
 CREATE FUNCTION tsql.round_float(x float8, d int, cut bool) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT CASE WHEN cut THEN trunc(x::text::numeric, d) ELSE round(x::text::numeric, d) END::float8 $$;
+  SELECT CASE WHEN cut THEN trunc(x::text::numeric, d) ELSE round(tsql.not_near_half(x, d)::text::numeric, d) END::float8 $$;
 
+-- "LAG (Transact-SQL)": the offset is an integer of 0 or more.
+CREATE FUNCTION tsql.lag_offset(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+  IF x < 0 THEN
+    PERFORM tsql.fail(8730, 'Offset parameter for Lag and Lead functions cannot be a negative value.');
+  END IF;
+  RETURN x;
+END $$;
+-- The number of rows that TOP, OFFSET or FETCH name.
+CREATE FUNCTION tsql.row_count(x int8, kind text) RETURNS int8 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+  IF x IS NULL THEN
+    PERFORM tsql.fail(1060, 'The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.', 15);
+  ELSIF x < 0 AND kind = 'offset' THEN
+    PERFORM tsql.fail(10742, 'The offset specified in a OFFSET clause may not be negative.', 15);
+  ELSIF x < 1 AND kind = 'fetch' THEN
+    PERFORM tsql.fail(10744, 'The number of rows provided for a FETCH clause must be greater then zero.', 15);
+  ELSIF x < 0 THEN
+    PERFORM tsql.fail(127, 'A TOP N or FETCH rowcount value may not be negative.', 15);
+  END IF;
+  RETURN x;
+END $$;
 -- Recursion: the level of the next row, or Msg 530.
 CREATE FUNCTION tsql.next_level(level int, most int) RETURNS int LANGUAGE plpgsql STABLE AS $$
 BEGIN

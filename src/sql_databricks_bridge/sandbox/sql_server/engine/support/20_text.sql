@@ -109,7 +109,7 @@ END $$;
 CREATE FUNCTION tsql.lefts(x text, n int8) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
   IF n < 0 THEN
-    PERFORM tsql.fail(536, 'Invalid length parameter passed to the left function.', 16, 1);
+    PERFORM tsql.fail(537, 'Invalid length parameter passed to the LEFT or SUBSTRING function.', 16, 3);
   END IF;
   RETURN left(x, least(n, 1073741823)::int);
 END $$;
@@ -181,6 +181,9 @@ BEGIN
   END IF;
   IF escape IS NULL THEN
     escape := '';
+  END IF;
+  IF escape <> '' AND right(replace(pattern, escape || escape, ''), 1) = escape THEN
+    RETURN false;
   END IF;
   RETURN x LIKE pattern ESCAPE escape OR (ansi AND right(x, 1) = ' ' AND rtrim(x, ' ') LIKE pattern ESCAPE escape);
 END $$;

@@ -31,13 +31,23 @@ BEGIN
 END $$;
 CREATE FUNCTION tsql.ticks_small(t int8, source text) RETURNS int8 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-  r int8 := (t - 599266080000000000 + 300000000) / 600000000;
+  -- 29.999 seconds round up, 29.998 down: the value is a datetime first ("smalldatetime (Transact-SQL)").
+  r int8 := (t - 599266080000000000 + 300016667) / 600000000;
 BEGIN
   IF t < 599266080000000000 OR r > 94371839 THEN
     PERFORM tsql.fail(242, 'The conversion of a ' || source
       || ' data type to a smalldatetime data type resulted in an out-of-range value.', 16, 3);
   END IF;
   RETURN r;
+END $$;
+-- A number's ticks as datetime or smalldatetime will hold them.
+CREATE FUNCTION tsql.number_ticks(x numeric, target text) RETURNS int8 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+  IF target = 'datetime' AND x NOT BETWEEN 552877920000000000 AND 3155378975999983333
+     OR target = 'smalldatetime' AND x NOT BETWEEN 599266080000000000 AND 655889183400000000 THEN
+    PERFORM tsql.fail(8115, 'Arithmetic overflow error converting expression to data type ' || target || '.', 16, 2);
+  END IF;
+  RETURN round(x, 0)::int8;
 END $$;
 -- Round to `scale` digits of a second, halves up.
 CREATE FUNCTION tsql.fit_ticks(t int8, scale int, most int8) RETURNS int8 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -84,6 +94,9 @@ BEGIN
   IF s ~* '^\d{4}-\d{2}-\d{2}T\d' THEN                                            -- ISO 8601: no setting changes it
     m := regexp_match(s, '^(\d{4})-(\d{2})-(\d{2})[Tt](.*)$');
     y := m[1]; mo := m[2]; d := m[3]; clock := m[4];
+    IF old AND clock !~ '^\d{2}:\d{2}:\d{2}' THEN                                -- "datetime": every element is needed
+      PERFORM tsql.fail(241, 'Conversion failed when converting date and/or time from character string.');
+    END IF;
   ELSIF s ~ '^\d{8}( |$)' THEN
     y := left(s, 4); mo := substr(s, 5, 2); d := substr(s, 7, 2); clock := substr(s, 10);
   ELSIF s ~ '^\d{6}( |$)' THEN
