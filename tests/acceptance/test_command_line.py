@@ -42,9 +42,22 @@ def test_version_tells_the_package_version(bridge: Bridge) -> None:
 )
 def test_wrong_usage_exits_2(arguments: tuple[str, ...], bridge: Bridge) -> None:
     """Unknown commands and options, missing and out-of-range ones: exit 2 and a word about help."""
-    done = bridge(*arguments)
+    done = bridge(*arguments, "--json")
     assert done.code == 2
     assert "Error" in done.err
+    if arguments[0] == "extract":
+        assert done.document["error"]["kind"] == "UsageError"
+
+
+def test_a_env_file_with_a_wrong_line_is_refused(bridge: Bridge) -> None:
+    """A line that would silently have no effect, a file that is not there: exit 2, file and line, no value."""
+    file = bridge.directory / ".env"
+    file.write_text("LOG_LEVEL=INFO\nSQLSERVER_PASSWORD='half open\nTHIS IS NONE s3cret\n")
+    done = bridge("queries", "--json", BRIDGE_ENV_FILE=None)
+    assert done.code == 2
+    assert ".env: lines 2, 3 " in done.document["error"]["message"]
+    assert "s3cret" not in done.out + done.err
+    assert "missing.env" in bridge("queries", BRIDGE_ENV_FILE="missing.env").err
 
 
 def test_check_finds_both_ends_well(bridge: Bridge) -> None:

@@ -282,3 +282,20 @@ def test_with_json_an_error_is_a_document_too(bridge: Bridge) -> None:
     assert document["status"] == "failed"
     assert document["error"]["kind"] == "UnknownNameError"
     assert "Atlantis" in document["error"]["message"]
+
+
+def test_a_country_with_a_server_of_its_own_needs_no_other(
+    extract: Extract, workspace: Workspace, bridge: Bridge
+) -> None:
+    """`server:` in the YAML takes the place of SQLSERVER_HOST."""
+    workspace.query("good", GOOD)
+    environment = bridge.environment
+    server = f"{environment['SQLSERVER_HOST']},{environment['SQLSERVER_PORT']}"
+    workspace.yaml(workspace.country, f"database: Flights\nserver: '{server}'\n")
+    assert extract("--dry-run", SQLSERVER_HOST=None, SQLSERVER_PORT=None).code == 0
+
+
+def test_a_certificate_that_is_no_file(extract: Extract, workspace: Workspace) -> None:
+    """Told before anything runs."""
+    workspace.query("good", GOOD)
+    assert "SQLSERVER_SERVER_CERTIFICATE" in extract.refused(SQLSERVER_SERVER_CERTIFICATE="/no/such.pem")

@@ -394,3 +394,43 @@ def test_what_is_published_stays_when_the_run_is_stopped(
     assert report.queries[0].path is not None
     landed_table(lakehouse, report.queries[0].path)
     assert report.queries[1].status is QueryStatus.CANCELLED
+
+
+def test_parts_that_vanish_before_publishing_are_noticed(
+    lakehouse: Lakehouse,
+    source: MssqlServer,
+    sqlserver_settings: Settings,
+    destination: Destination,
+    country: str,
+    tmp_path: Path,
+) -> None:
+    """Somebody sweeps a run that is under way: no manifest is written for parts that are gone."""
+    asked = plan(destination, country, sqlserver_settings, query("swept", PLANES))
+    path = f"{destination.root}/{country}/swept/run={asked.run_id}-1/part-00000.parquet"
+
+    def sweep(progress: QueryProgress) -> None:
+        if progress.parts:
+            lakehouse.delete_file(path)
+
+    report = run(asked, source, lakehouse, options=options(tmp_path, progress_interval_s=0.0), on_progress=sweep)
+    assert report.status is RunStatus.FAILED
+    assert "part-00000.parquet is gone or changed" in errors(report)[0]
+    assert left_below(lakehouse, destination, country, "swept") == []
+
+
+def test_a_watcher_that_exits_does_not_break_a_run(
+    lakehouse: Lakehouse,
+    source: MssqlServer,
+    sqlserver_settings: Settings,
+    destination: Destination,
+    country: str,
+    tmp_path: Path,
+) -> None:
+    """SystemExit, which consoles raise when their reader leaves, stays with the watcher; the query lands."""
+
+    def leave(_: QueryProgress) -> None:
+        raise SystemExit(1)
+
+    asked = plan(destination, country, sqlserver_settings, query("watched", PLANES))
+    report = run(asked, source, lakehouse, options=options(tmp_path), on_progress=leave)
+    assert report.status is RunStatus.COMPLETED

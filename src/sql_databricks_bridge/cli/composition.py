@@ -49,11 +49,12 @@ def settings() -> Settings:
     return config
 
 
-def sql_server(config: Settings) -> MssqlServer:
-    """Build the SQL Server client; it connects when asked to."""
+def sql_server(config: Settings, server: str | None = None) -> MssqlServer:
+    """Build the SQL Server client; it connects when asked to, to `server` where a country names one."""
     from sql_databricks_bridge.db.sql_server import MssqlServer
 
-    config.require("sqlserver_host")
+    if server is None:
+        config.require("sqlserver_host")
     return MssqlServer(config)
 
 

@@ -21,7 +21,7 @@ from sql_databricks_bridge.cli.composition import (
     ParamOption,
     QueriesDirOption,
 )
-from sql_databricks_bridge.errors import BridgeError
+from sql_databricks_bridge.errors import BridgeError, Cancelled
 
 if TYPE_CHECKING:
     from sql_databricks_bridge.core.ports import ResultColumn
@@ -59,7 +59,7 @@ def extract(
     )
     for warning in plan.warnings:
         output.print_warning(warning)
-    source = composition.sql_server(config)
+    source = composition.sql_server(config, plan.server)
     if dry_run:
         return _dry_run(plan, source, as_json=json)
     return _run(plan, source, composition.lakehouse(config), config.bridge_spool_dir, parallel, as_json=json)
@@ -72,18 +72,26 @@ def _run(
     from sql_databricks_bridge.core import jobs
     from sql_databricks_bridge.models.jobs import RunStatus
 
+    _tell_retries()
     with (
         _stop_on_signals() as stopping,
         progress_view([query.name for query in plan.queries], quiet=as_json) as view,
     ):
-        report = jobs.run(
-            plan,
-            source,
-            lakehouse,
-            options=jobs.RunOptions(parallel=parallel, spool_dir=spool_dir),
-            on_progress=view,
-            stop=stopping.event,
-        )
+        try:
+            report = jobs.run(
+                plan,
+                source,
+                lakehouse,
+                options=jobs.RunOptions(parallel=parallel, spool_dir=spool_dir),
+                on_progress=view,
+                stop=stopping.event,
+            )
+        except KeyboardInterrupt:
+            raise Cancelled(
+                "Cancelled at once.",
+                hint="Unpublished files may remain in the volume. When no other run is under way, remove them with:"
+                f" bridge sweep --country {plan.country} --older-than 0",
+            ) from None
     if as_json:
         output.print_json(_document(report))
     else:
@@ -91,6 +99,20 @@ def _run(
     if stopping.signal is not None and report.status is RunStatus.CANCELLED:
         return 128 + stopping.signal
     return 0 if report.status is RunStatus.COMPLETED else 1
+
+
+def _tell_retries() -> None:
+    """Say in a line what is tried again, and why; stamina's own log is for machines."""
+    import stamina.instrumentation as retries
+
+    def tell(details: retries.RetryDetails) -> None:
+        cause = details.caused_by
+        said = cause.message if isinstance(cause, BridgeError) else type(cause).__name__
+        output.err().print(
+            f"{said} Trying again in {details.wait_for:.1f} s.", style="yellow", markup=False, soft_wrap=True
+        )
+
+    retries.set_on_retry_hooks((tell,))
 
 
 class _Stopping:
@@ -103,7 +125,10 @@ class _Stopping:
 
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[_Stopping]:
-    """The first Ctrl-C or SIGTERM stops the run in order; a second Ctrl-C ends the process at once."""
+    """The first Ctrl-C, SIGTERM or SIGHUP stops the run in order; a second one ends the process at once.
+
+    A signal that the parent had us ignore (nohup) stays ignored.
+    """
     stopping = _Stopping()
 
     def stop(number: int, _: object) -> None:
@@ -113,7 +138,11 @@ def _stop_on_signals() -> Iterator[_Stopping]:
         stopping.event.set()
         output.err().print("cancelling ... (again: at once)", style="yellow")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield stopping
     finally:
@@ -157,19 +186,23 @@ def _print_report(report: RunReport) -> None:
         table.add_column(name)
     for name in ("rows", "size", "parts", "time"):
         table.add_column(name, justify="right")
-    table.add_column("landed in", overflow="fold")
+    paths = [_below(outcome.path, report.destination.root) for outcome in report.queries if outcome.path]
+    names = max((len(outcome.name) for outcome in report.queries), default=0)
+    with_paths = names + max(map(len, paths), default=0) + _OTHER_COLUMNS <= output.out().width
+    if with_paths:
+        table.add_column("landed in")
     for outcome in report.queries:
         status = outcome.status.value
         landed = outcome.path is not None
-        table.add_row(
-            outcome.name,
+        cells: list[str | Text] = [
+            Text(outcome.name),
             Text(status, styles.get(status, "")),
             f"{outcome.rows:,}" if landed else "-",
             output.human_bytes(outcome.bytes) if landed else "-",
             str(outcome.parts) if landed else "-",
             output.human_seconds(outcome.seconds),
-            Text(_below(outcome.path, report.destination.root) if outcome.path else ""),
-        )
+        ]
+        table.add_row(*cells, *([_below(outcome.path or "", report.destination.root)] if with_paths else []))
     output.out().print(table)
     rows = sum(outcome.rows for outcome in report.queries if outcome.path)
     size = sum(outcome.bytes for outcome in report.queries if outcome.path)
@@ -178,11 +211,17 @@ def _print_report(report: RunReport) -> None:
         f" {output.human_seconds(report.seconds)}, below {report.destination.root}",
         soft_wrap=True,
     )
+    if paths and not with_paths:
+        output.out().print(f"landed in {report.country}/QUERY/{paths[0].rsplit('/', 1)[-1]} there", soft_wrap=True)
     for outcome in report.queries:
         for warning in outcome.warnings:
             output.print_warning(f"{outcome.name}: {warning}")
         if outcome.error:
             output.print_error(f"{outcome.name}: {outcome.error}")
+
+
+_OTHER_COLUMNS = 55
+"""Width of the summary's columns besides the query's name and path."""
 
 
 def _below(path: str, root: str) -> str:

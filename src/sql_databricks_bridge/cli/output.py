@@ -22,7 +22,11 @@ def out() -> Console:
     """The console for results; wide where nobody's screen sets the width (a file, a pipe)."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH)
+    class Out(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # called while the BrokenPipeError is handled; rich would end the process here
+
+    return Out(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH)
 
 
 @cache
@@ -35,8 +39,19 @@ def err() -> Console:
 
 def print_json(document: Any) -> None:
     """Print one JSON document on standard output."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+    only_ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=only_ascii, default=_text) + "\n")
     sys.stdout.flush()
+
+
+def print_failure(kind: str, message: str, hint: str | None = None) -> None:
+    """Print the one document of a command that failed."""
+    print_json({"status": "failed", "error": {"kind": kind, "message": message, "hint": hint}})
+
+
+def _text(value: Any) -> str:
+    """What JSON has no form for: bytes as hexadecimal digits, the rest as Python writes it."""
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def print_sql(sql: str) -> None:
@@ -70,9 +85,7 @@ def print_warning(message: str) -> None:
 def report_error(exc: BridgeError, *, as_json: bool, debug: bool = False) -> None:
     """Show an error: for a person, and, with `as_json`, as the command's one document too."""
     if as_json:
-        print_json(
-            {"status": "failed", "error": {"kind": type(exc).__name__, "message": exc.message, "hint": exc.hint}}
-        )
+        print_failure(type(exc).__name__, exc.message, exc.hint)
     print_error(exc.message, exc.hint)
     if debug:
         err().print_exception()

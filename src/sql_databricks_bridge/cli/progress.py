@@ -1,4 +1,4 @@
-"""How a running extraction looks: bars on a terminal, plain lines elsewhere, nothing with --json."""
+"""How a running extraction looks: live lines on a terminal, plain ones elsewhere, nothing with --json."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_INTERVAL_S = 5.0
+_NARROWEST = 64
+_WITHOUT_NAME = 56
 _MARKS = {
     QueryStatus.QUEUED: ("dim", "queued"),
     QueryStatus.RUNNING: ("cyan", "running"),
@@ -30,10 +32,11 @@ ProgressView: TypeAlias = Callable[[QueryProgress], None]
 
 @contextmanager
 def progress_view(names: Sequence[str], *, quiet: bool) -> Iterator[ProgressView]:
-    """Yield the view that fits: nothing where `quiet`, bars on a terminal, else lines on standard error."""
+    """Yield the view that fits: nothing where `quiet`, live lines on a terminal, else lines on standard error."""
+    console = output.err()
     if quiet:
         yield _silent
-    elif output.err().is_terminal:
+    elif console.is_terminal and not console.is_dumb_terminal and console.width >= _NARROWEST:
         with _bars() as progress:
             yield BarView(progress, names)
     else:
@@ -50,32 +53,40 @@ def _bars() -> Progress:
     return Progress(
         SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}"),
-        TextColumn("[{task.fields[style]}]{task.fields[state]:<9}[/]"),
-        TextColumn("{task.fields[rows]:>12} rows", justify="right"),
-        TextColumn("{task.fields[size]:>10}", justify="right"),
-        TextColumn("{task.fields[rate]:>12} rows/s", justify="right"),
-        TextColumn("{task.fields[elapsed]:>9}", justify="right"),
+        TextColumn("{task.fields[rows]:>11} rows", justify="right"),
+        TextColumn("{task.fields[size]:>8}", justify="right"),
+        TextColumn("{task.fields[rate]:>9} rows/s", justify="right"),
+        TextColumn("{task.fields[elapsed]:>8}", justify="right"),
         console=output.err(),
         refresh_per_second=8,
     )
 
 
 class BarView:
-    """A line for each query that is updated in place. How many rows will come is not known, so there is no per cent."""
+    """A line for each running query that is updated in place, below those that ended: a hundred queries fit as well.
+
+    How many rows will come is not known, so there is no per cent.
+    """
 
     def __init__(self, progress: Progress, names: Sequence[str]) -> None:
         self._progress = progress
-        width = max((len(name) for name in names), default=0)
+        width = min(max((len(name) for name in names), default=0), progress.console.width - _WITHOUT_NAME)
         self._tasks: dict[str, TaskID] = {
-            name: progress.add_task(name.ljust(width), total=None, **_fields(QueryProgress(name, QueryStatus.QUEUED)))
+            name: progress.add_task(
+                _shortened(name, width),
+                total=None,
+                visible=False,
+                **_fields(QueryProgress(name, QueryStatus.QUEUED)),
+            )
             for name in names
         }
 
     def __call__(self, progress: QueryProgress) -> None:
         """Show it."""
-        ended = progress.status not in (QueryStatus.QUEUED, QueryStatus.RUNNING)
-        done: dict[str, Any] = {"total": 1, "completed": 1} if ended else {}
-        self._progress.update(self._tasks[progress.name], **done, **_fields(progress))
+        running = progress.status is QueryStatus.RUNNING
+        self._progress.update(self._tasks[progress.name], visible=running, **_fields(progress))
+        if not running and progress.status is not QueryStatus.QUEUED:
+            self._progress.console.print(_line(progress), style=_MARKS[progress.status][0], markup=False)
 
 
 class LineView:
@@ -98,19 +109,27 @@ class LineView:
         if status is QueryStatus.QUEUED and progress.status is QueryStatus.RUNNING:
             line = f"{progress.name}: started"
         else:
-            fields = _fields(progress)
-            line = (
-                f"{progress.name}: {fields['state']}, {fields['rows']} rows, {fields['size']}, {fields['rate']} rows/s,"
-                f" {fields['elapsed']}"
-            )
+            line = _line(progress)
         output.err().print(line, markup=False, soft_wrap=True)
 
 
+def _line(progress: QueryProgress) -> str:
+    fields = _fields(progress)
+    return (
+        f"{progress.name}: {fields['state']}, {fields['rows']} rows, {fields['size']}, {fields['rate']} rows/s,"
+        f" {fields['elapsed']}"
+    )
+
+
+def _shortened(name: str, width: int) -> str:
+    """The name in exactly `width` characters; the end, which often tells names apart, stays."""
+    return name.ljust(width) if len(name) <= width else f"{name[: width // 2 - 1]}…{name[-(width - width // 2) :]}"
+
+
 def _fields(progress: QueryProgress) -> dict[str, Any]:
-    style, state = _MARKS[progress.status]
+    _, state = _MARKS[progress.status]
     rate = progress.rows / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
     return {
-        "style": style,
         "state": state,
         "rows": f"{progress.rows:,}",
         "size": output.human_bytes(progress.uploaded_bytes or progress.fetched_bytes),

@@ -167,7 +167,7 @@ def preview(
     )
     # A preview needs no volume: where none is set, any will do for the plan.
     plan = composition.plan(config, request, default_destination=Destination("none", "none", "none"))
-    connection = composition.sql_server(config).connect(database=plan.database, server=plan.server)
+    connection = composition.sql_server(config, plan.server).connect(database=plan.database, server=plan.server)
     try:
         frame = connection.frame(plan.queries[0], rows)
     finally:

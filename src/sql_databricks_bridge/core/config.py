@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from dotenv.parser import parse_stream
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -112,6 +113,8 @@ def load_settings(**overrides: Any) -> Settings:
     BRIDGE_ENV_FILE names another file than .env; empty, none is read.
     """
     env_file = os.environ.get("BRIDGE_ENV_FILE", ".env") or None
+    if env_file is not None:
+        _check_env_file(Path(env_file), must_exist="BRIDGE_ENV_FILE" in os.environ)
     try:
         return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]  # pydantic-settings' own argument
     except ValidationError as exc:
@@ -120,5 +123,23 @@ def load_settings(**overrides: Any) -> Settings:
             for error in exc.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"Settings are wrong: {problems}.", hint="Mend the variable or the .env file.") from None
+
+
+def _check_env_file(path: Path, *, must_exist: bool) -> None:
+    """Refuse a .env file with lines that python-dotenv would skip: a setting that silently has no effect."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            wrong = [str(entry.original.line) for entry in parse_stream(file) if entry.error]
+    except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(f"BRIDGE_ENV_FILE: there is no file {path}.") from None
+        return
     except UnicodeDecodeError as exc:
-        raise SettingsError(f".env is not UTF-8 (byte {exc.start}).", hint="Save it as UTF-8.") from exc
+        raise SettingsError(f"{path} is not UTF-8 (byte {exc.start}).", hint="Save it as UTF-8.") from exc
+    except OSError as exc:
+        raise SettingsError(f"{path} can't be read: {exc.strerror or exc}.") from exc
+    if wrong:
+        raise SettingsError(
+            f"{path}: line{'s' if len(wrong) > 1 else ''} {', '.join(wrong)} can't be understood.",
+            hint="Write NAME=value, one a line; quote a value with blanks or # in it, and close the quote.",
+        )

@@ -59,8 +59,8 @@ def plan_extraction(
     Raises `UnknownNameError` (country, query), `SettingsError` (YAML, no database, no destination), `QueryFileError`,
     `ParameterError`, `UsageError` (folders, limit, a destination that is not allowed).
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"The limit is {limit}; it must be 1 or more.")
+    if limit is not None and not 1 <= limit < 2**31:  # SET ROWCOUNT takes an int
+        raise UsageError(f"The limit is {limit}; it must be 1 or more, at most {2**31 - 1}.")
     scene = _set_scene(queries_dir, config_dir, country, today, parameters, lookback_months)
     chosen = choose(scene.folder, country, queries)
     config = scene.config

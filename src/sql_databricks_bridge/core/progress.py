@@ -62,5 +62,5 @@ class Reporter:
             self._last[progress.name] = (now, progress.status)
             try:
                 self._on_progress(progress)
-            except Exception:
+            except BaseException:  # a SystemExit of a console whose reader went away, for instance
                 log.exception("progress.callback_failed", query=progress.name)

@@ -39,6 +39,11 @@ class Landing:
         self._is_mine = False
         self.parts: list[ManifestPart] = []
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the folder is this attempt's."""
+        return self._is_mine
+
     def open(self) -> None:
         """Make the folder. `LandingError` where it holds something: an attempt is never written twice."""
         self._lakehouse.make_directory(self._folder.path)
@@ -67,7 +72,9 @@ class Landing:
         """Write the manifest. Where another attempt of the run is published already, that one stands.
 
         The volume's own clock decides which manifest was first, so two attempts come to the same answer.
+        `LandingError` where a part is not there any more.
         """
+        self._require_all_parts()
         first = first_published(self._lakehouse, self._folder)
         if first is None:
             self._lakehouse.write_new(self._folder.manifest_path, manifest.to_json())
@@ -81,12 +88,22 @@ class Landing:
         standing = Manifest.from_json(self._lakehouse.read(first.manifest_path), first.manifest_path)
         return Published(first, standing, f"attempt {first.attempt} of this run was published first and stands")
 
+    def _require_all_parts(self) -> None:
+        sizes = {name_of(entry.path): entry.size_bytes for entry in self._lakehouse.list_directory(self._folder.path)}
+        lost = [part.file for part in self.parts if sizes.get(part.file) != part.size_bytes]
+        if lost:
+            raise LandingError(
+                f"{self._folder.path}: {', '.join(lost)} {'is' if len(lost) == 1 else 'are'} gone or changed before the"
+                " run was published.",
+                hint="Run it again, and don't sweep with --older-than 0 while a run is under way.",
+            )
+
     def remove(self) -> None:
         """Take everything of this attempt away again, the manifest first. Errors are for the caller."""
         if not self._is_mine:
             return
         self._lakehouse.delete_file(self._folder.manifest_path)
-        for path in self._mine:
+        for path in tuple(self._mine):
             self._lakehouse.delete_file(path)
         self._lakehouse.delete_directory(self._folder.path)
 

@@ -54,7 +54,7 @@ def classify(exc: BaseException, what: str, *, sign_in: str, secrets: tuple[str,
     if isinstance(cause, _BUSY):
         return LakehouseUnavailable(f"{what}: Databricks is busy or failing: {text}.", hint=_AGAIN)
     if isinstance(cause, requests.exceptions.SSLError):
-        return LakehouseUnavailable(f"{what}: no trusted TLS connection to Databricks: {text}.", hint=_HOST)
+        return LakehouseUnavailable(f"{what}: no trusted TLS connection to Databricks: {_short(text)}.", hint=_HOST)
     if isinstance(cause, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return LakehouseError(f"{what}: the address is not usable: {text}.", hint="Check DATABRICKS_HOST.")
     if isinstance(cause, requests.exceptions.ConnectionError | requests.exceptions.Timeout | TimeoutError):
@@ -76,9 +76,13 @@ def _root(exc: BaseException) -> BaseException:
 def _clean(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
-    return " ".join(text.split()).rstrip(".")
+    # The SDK adds its whole configuration ("Config: host=..., ... Env: ...") to what Databricks said.
+    return " ".join(text.split()).partition(" Config: host=")[0].rstrip(".")
 
 
 def _short(text: str) -> str:
     """urllib3 repeats itself inside its messages; the reason stands last."""
-    return text.rsplit(": ", 1)[-1].rstrip(")'\" ") if "Max retries exceeded" in text else text
+    if "Max retries exceeded" not in text:
+        return text
+    reason = text.rsplit(": ", 1)[-1].rstrip(")'\" ")
+    return reason + ")" * (reason.count("(") - reason.count(")"))

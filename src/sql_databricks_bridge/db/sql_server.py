@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.core.ports import ResultColumn, ServerInfo
 from sql_databricks_bridge.db.binding import Bound, bind, bind_texts, declarations
-from sql_databricks_bridge.db.connection_string import connection_string
+from sql_databricks_bridge.db.connection_string import connection_string, server_address
+from sql_databricks_bridge.db.reach import knock
 from sql_databricks_bridge.db.sql_server_errors import SNAPSHOT_NOT_ALLOWED, require_no_error, translated
-from sql_databricks_bridge.errors import Cancelled, SourceError, SourceRefused, SourceSignInError
+from sql_databricks_bridge.errors import Cancelled, SettingsError, SourceError, SourceRefused, SourceSignInError
 from sql_databricks_bridge.models.jobs import ResolvedQuery
 
 if TYPE_CHECKING:
@@ -49,8 +50,12 @@ class MssqlServer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Keep the settings; nothing is opened."""
+        """Look at the settings only; `SettingsError` where the certificate to accept is no file."""
+        certificate = settings.sqlserver_server_certificate
+        if certificate is not None and not certificate.is_file():
+            raise SettingsError(f"SQLSERVER_SERVER_CERTIFICATE: there is no file {certificate}.")
         self._settings = settings
+        self._reached: set[str] = set()
 
     def connect(self, *, database: str | None = None, server: str | None = None) -> MssqlConnection:
         """Open a connection; None means what the settings say."""
@@ -69,6 +74,10 @@ class MssqlServer:
         settings = self._settings
         text = connection_string(settings, database=database, server=server)
         secrets = (settings.sqlserver_password.get_secret_value(),) if settings.sqlserver_password else ()
+        address = server_address(settings, server)
+        if address not in self._reached:
+            knock(address, settings.sqlserver_login_timeout_s)
+            self._reached.add(address)
         with translated(connecting=True, secrets=secrets):
             driver = _driver()
             raw = driver.connect(text, autocommit=True, timeout=settings.sqlserver_login_timeout_s)

@@ -23,7 +23,7 @@ from sql_databricks_bridge.errors import (
 
 _ORIGIN = re.compile(r"\A(?:\[[^\]]*\])+")
 _SQLSTATE_PREFIX = re.compile(r"\ASQLSTATE:\w{5}:")
-_REACH = (
+REACH = (
     "Check SQLSERVER_HOST and SQLSERVER_PORT (or `server:` in the country's YAML) and that this machine can reach it."
 )
 
@@ -76,7 +76,7 @@ _UNREACHABLE = _Rule(
     ),
     SourceUnavailable,
     "SQL Server can't be reached",
-    _REACH,
+    REACH,
 )
 _SIGN_IN = (
     _Rule(
@@ -130,6 +130,14 @@ _DRIVER_MISSING = _Rule(
     "Microsoft's driver can't be loaded",
     "Install its system libraries: on Debian and Ubuntu libltdl7 libkrb5-3 libgssapi-krb5-2.",
 )
+_WINSOCK = {
+    "0x2746": "the connection was reset",
+    "0x2749": "there is no connection",
+    "0x274C": "no answer in time",
+    "0x274D": "the connection was refused",
+    "0x2AF9": "the host is not known",
+}
+"""The driver shows the network's errors by Windows' numbers, on Linux too."""
 _STATE_TEXTS = {
     "08S01": "Communication link failure",
     "40001": "Serialization failure",
@@ -168,7 +176,7 @@ def classify(exc: Exception, *, connecting: bool = False, secrets: tuple[str, ..
         if any(sign in text for sign in rule.signs):
             return rule.kind(f"{rule.what}: {detail}.", hint=rule.hint)
     if connecting:
-        return SourceError(f"Connecting to SQL Server failed: {detail}.", hint=_REACH)
+        return SourceError(f"Connecting to SQL Server failed: {detail}.", hint=REACH)
     return SourceRefused(detail)
 
 
@@ -198,5 +206,7 @@ def _clean(text: str, secrets: tuple[str, ...]) -> str:
     """The words without the layers they came through ('[Microsoft][SQL Server]'), on one line."""
     text = _ORIGIN.sub("", _SQLSTATE_PREFIX.sub("", text.strip())).strip()
     for secret in secrets:
-        text = text.replace(secret, "***")
+        text = text.replace(secret, "***").replace(secret.replace("}", "}}"), "***")
+    for code, words in _WINSOCK.items():
+        text = text.replace(f"Error code {code}", words)
     return " ".join(text.split()).rstrip(".")

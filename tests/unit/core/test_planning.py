@@ -159,6 +159,7 @@ def test_wrong_choices_are_told(house: House) -> None:
     assert "did you mean flights?" in house.error(UnknownNameError, queries=["fligths", "nope"])
     assert "Countries in" in house.error(UnknownNameError, country="Pero")
     assert "1 or more" in house.error(UsageError, limit=0)
+    assert "at most 2147483647" in house.error(UsageError, limit=2**31)
     assert "not one of Peru's: c.s.v" in house.error(UsageError, destination="a.b.c")
 
 

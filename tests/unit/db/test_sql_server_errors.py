@@ -127,3 +127,11 @@ def test_an_error_that_comes_beside_rows_is_raised(code: str, text: str, kind: t
     """The driver reports a link that is lost between two rows, and a cut value, as a message only."""
     with pytest.raises(kind):
         require_no_error([("[01000] (0)", "hello"), (code, text)])
+
+
+def test_the_networks_numbers_become_words_and_a_quoted_password_is_blotted_out() -> None:
+    """The driver shows Windows' numbers; a password with a brace stands doubled in a connection string."""
+    reset = classify(driver_error("08S01", f"{MS}TCP Provider: Error code 0x2746"))
+    assert "the connection was reset" in str(reset)
+    shown = classify(driver_error("08001", f"{MS}PWD={{a}}}}b}} is wrong"), connecting=True, secrets=("a}b",))
+    assert "a}" not in str(shown)

@@ -1,0 +1,54 @@
+"""The list of commands."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sql_databricks_bridge.cli import demo, extract, inspect, queries, runs, sandbox
+from sql_databricks_bridge.errors import Cancelled
+
+
+class _Group(TyperGroup):
+    """Ctrl-C reaches our own handling of errors, not Typer's, which says nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Cancelled("Cancelled.") from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="bridge",
+    help="Typed, atomic data movement between SQL Server and Databricks.",
+    epilog="Start with: bridge demo - or, against your own servers: bridge check",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+app.command("extract", epilog="Example: bridge extract --country Colombia --query flights --lookback-months 36")(
+    extract.extract
+)
+app.add_typer(queries.app, name="queries")
+app.command("preview", epilog="Example: bridge preview flights --country Colombia --rows 5")(queries.preview)
+app.command("check", epilog="Example: bridge check --json")(inspect.check)
+app.add_typer(runs.app, name="runs")
+app.command("sweep", epilog="Example: bridge sweep --country Colombia --keep 7 --dry-run")(runs.sweep)
+app.command("sandbox", epilog="Example: bridge sandbox --load flights --data-dir .sandbox")(sandbox.sandbox)
+app.command("demo", epilog="Example: bridge demo")(demo.demo)
+app.command("version", epilog="Example: bridge version --json")(inspect.version)
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")] = False,
+) -> None:
+    if debug:
+        os.environ["DEBUG"] = "true"

@@ -1,0 +1,247 @@
+"""One query of a run, from connecting to its outcome."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import stamina
+import structlog
+
+from sql_databricks_bridge.core.extractor import Extraction, Sizes, first_line
+from sql_databricks_bridge.core.layout import AttemptFolder
+from sql_databricks_bridge.core.ports import Lakehouse, SqlServer, SqlServerConnection
+from sql_databricks_bridge.core.progress import Meter, Reporter
+from sql_databricks_bridge.core.record import manifest_of
+from sql_databricks_bridge.core.types import LandedSchema
+from sql_databricks_bridge.core.uploader import Landing, Published, seconds_since
+from sql_databricks_bridge.errors import BridgeError, Cancelled, SourceError, SourceSignInError, Transient
+from sql_databricks_bridge.models.jobs import ExtractionPlan, QueryOutcome, QueryProgress, QueryStatus, ResolvedQuery
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run goes about it.
+
+    `parallel` queries at once; `spool_dir` None is a temporary folder; `connect_attempts` counts the first one;
+    after `stop` is set, queries get `stop_grace_s` seconds to end before their threads are left to themselves;
+    `cleanup_s` bounds the removal of a failed query's parts, `abandon_s` that of all such threads' parts together;
+    `progress_interval_s` is the least time between two callbacks for one query.
+    """
+
+    parallel: int = 1
+    spool_dir: Path | None = None
+    sizes: Sizes = field(default_factory=Sizes)
+    connect_attempts: int = 4
+    stop_grace_s: float = 5.0
+    cleanup_s: float = 10.0
+    abandon_s: float = 2.0
+    progress_interval_s: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What all queries of a run share."""
+
+    plan: ExtractionPlan
+    source: SqlServer
+    lakehouse: Lakehouse
+    options: RunOptions
+    spool: Path
+    report: Reporter
+    refused: list[SourceSignInError] = field(default_factory=list)
+
+
+class QueryTask:
+    """One query of a run, from connecting to its outcome; `cancel` may come from any thread, at any time."""
+
+    def __init__(self, context: RunContext, query: ResolvedQuery) -> None:
+        self._context = context
+        self._query = query
+        plan = context.plan
+        self._folder = AttemptFolder(plan.destination, plan.country, query.name, plan.run_id, plan.attempt)
+        self._landing = Landing(context.lakehouse, self._folder)
+        self._lock = threading.Lock()
+        self._cancelled = threading.Event()
+        self._connection: SqlServerConnection | None = None
+        self._extraction: Extraction | None = None
+        self._connecting = False
+        self._publishing = False
+        self._begun = False
+        self._started = time.monotonic()
+        self._meter = Meter(lambda: self._progress(QueryStatus.RUNNING))
+        self.outcome = QueryOutcome(query.name, QueryStatus.QUEUED)
+        self._progress(QueryStatus.QUEUED)
+
+    def run(self) -> None:
+        """Land the query and set `outcome`; raises nothing that has to do with the query."""
+        self._started = time.monotonic()
+        self._begun = True
+        self._progress(QueryStatus.RUNNING)
+        try:
+            outcome = self._landed(self._extract())
+        except Cancelled:
+            outcome = self._undone(QueryStatus.CANCELLED, None)
+        except BridgeError as exc:
+            outcome = self._undone(QueryStatus.FAILED, first_line(exc))
+        except BaseException as exc:  # the edge of a thread: a run needs an outcome
+            log.exception("query.crashed", query=self._query.name)
+            outcome = self._undone(QueryStatus.FAILED, first_line(exc))
+        self._settle(outcome)
+
+    def cancel(self) -> None:
+        """Ask the query to stop soon. A published query stays published."""
+        self._cancelled.set()
+        with self._lock:
+            extraction, connection = self._extraction, self._connection
+        if extraction is not None:
+            extraction.fail(Cancelled("The run was stopped."))
+        elif connection is not None:
+            connection.cancel()
+
+    @property
+    def is_worth_waiting_for(self) -> bool:
+        """Whether the query is about to end in order: it has begun, not ended, and is past connecting.
+
+        Who still connects holds nothing that needs an end, and a host that does not answer can take long.
+        """
+        return self._begun and self.outcome.status is QueryStatus.QUEUED and not self._connecting
+
+    def abandon(self, deadline: float) -> None:
+        """Call a query cancelled that has not ended; its thread may still hang in a driver or a request.
+
+        What it has uploaded is removed as far as that goes until `deadline` (monotonic), and what may be left is told.
+        """
+        with self._lock:
+            ended, publishing = self.outcome.status is not QueryStatus.QUEUED, self._publishing
+        if ended:
+            return
+        warnings: tuple[str, ...] = ()
+        if publishing:  # its parts must stay: the manifest may be on its way
+            warnings = (f"{self._folder.path} was being published; `bridge runs latest` tells whether it counts",)
+        elif self._landing.is_open:
+            self._landing.remove_within(max(0.0, deadline - time.monotonic()))
+            warnings = (f"{self._folder.path} may be left with unpublished files; `bridge sweep` removes them",)
+        self._settle(
+            QueryOutcome(
+                self._query.name, QueryStatus.CANCELLED, seconds=seconds_since(self._started), warnings=warnings
+            )
+        )
+
+    def _settle(self, outcome: QueryOutcome) -> None:
+        with self._lock:
+            if self.outcome.status is not QueryStatus.QUEUED:
+                return
+            self.outcome = outcome
+        self._progress(outcome.status)
+
+    def _extract(self) -> Published:
+        plan, options = self._context.plan, self._context.options
+        started_at = dt.datetime.now(dt.UTC)
+        spool = self._context.spool / self._query.name
+        connection = self._connect()
+        try:
+            self._check_cancelled()
+            schema = LandedSchema.of(connection.describe(self._query))
+            self._check_cancelled()
+            self._landing.open()
+            spool.mkdir()
+            extraction = Extraction(
+                connection,
+                self._query,
+                self._landing,
+                spool=spool,
+                sizes=options.sizes,
+                meter=self._meter,
+                row_limit=plan.limit,
+            )
+            with self._lock:
+                self._extraction = extraction
+            self._check_cancelled()
+            extraction.run(schema)
+            manifest = manifest_of(plan, self._query, connection, schema, self._landing.parts, started_at)
+        except SourceError:
+            self._check_cancelled()  # a driver reports a cancelled call as an error of its own
+            raise
+        finally:
+            connection.close()
+        with self._lock:  # from here on `abandon` must not take the parts away
+            self._check_cancelled()
+            self._publishing = True
+        return self._landing.publish(manifest)
+
+    def _connect(self) -> SqlServerConnection:
+        self._connecting = True
+        try:
+            return self._connect_with_retries()
+        finally:
+            self._connecting = False
+
+    def _connect_with_retries(self) -> SqlServerConnection:
+        plan = self._context.plan
+        for attempt in stamina.retry_context(
+            on=self._worth_a_retry, attempts=self._context.options.connect_attempts, timeout=60.0, wait_initial=0.25
+        ):
+            with attempt:
+                self._check_cancelled()
+                if self._context.refused:  # the same login again would be refused again, and locked in the end
+                    raise self._context.refused[0]
+                try:
+                    connection = self._context.source.connect(database=plan.database, server=plan.server)
+                except SourceSignInError as exc:
+                    self._context.refused.append(exc)
+                    raise
+                with self._lock:
+                    self._connection = connection
+        return connection
+
+    def _worth_a_retry(self, exc: Exception) -> bool:
+        return isinstance(exc, Transient) and not self._cancelled.is_set()
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("The run was stopped.")
+
+    def _landed(self, published: Published) -> QueryOutcome:
+        manifest = published.manifest
+        log.info("query.landed", query=self._query.name, rows=manifest.rows, path=published.folder.path)
+        return QueryOutcome(
+            name=self._query.name,
+            status=QueryStatus.COMPLETED,
+            rows=manifest.rows,
+            bytes=manifest.size_bytes,
+            parts=len(manifest.parts),
+            seconds=seconds_since(self._started),
+            path=published.folder.path,
+            warnings=tuple(warning for warning in (published.warning,) if warning),
+        )
+
+    def _undone(self, status: QueryStatus, error: str | None) -> QueryOutcome:
+        clean = self._landing.remove_within(self._context.options.cleanup_s)
+        return QueryOutcome(
+            name=self._query.name,
+            status=status,
+            rows=self._meter.rows,
+            seconds=seconds_since(self._started),
+            error=error,
+            warnings=() if clean else (f"{self._folder.path} could not be removed; `bridge sweep` will",),
+        )
+
+    def _progress(self, status: QueryStatus) -> None:
+        meter = self._meter
+        self._context.report(
+            QueryProgress(
+                name=self._query.name,
+                status=status,
+                rows=meter.rows,
+                fetched_bytes=meter.fetched_bytes,
+                uploaded_bytes=meter.uploaded_bytes,
+                parts=meter.parts,
+                elapsed_s=seconds_since(self._started),
+            )
+        )
