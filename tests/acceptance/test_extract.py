@@ -135,6 +135,27 @@ def test_bound_parameters_are_values_never_sql(
     assert landed(lakehouse, done.document["queries"][0]["path"]).to_pydict() == {"given": [hostile]}
 
 
+def test_no_manifest_and_no_message_holds_a_secret(
+    bridge: Bridge, workspace: Workspace, lakehouse: DatabricksLakehouse
+) -> None:
+    """Values of names like password and token are starred in the manifest and in what is said of a wrong one."""
+    workspace.query("q", "SELECT LEN('{api_password}') AS a, LEN(@token) AS b")
+    workspace.yaml(
+        workspace.country, "database: Flights\napi_password: hunter2\nparams: {token: nvarchar(20), secret_no: int}\n"
+    )
+    done = bridge("extract", "--country", workspace.country, "--param", "token=tops3cret", "--json")
+    assert done.code == 0, done.err
+    manifest = lakehouse.read(f"{done.document['queries'][0]['path']}/_manifest.json").decode()
+    assert [entry["value"] for entry in json.loads(manifest)["parameters"]] == ["***", "***"]
+    workspace.query("q", "SELECT @secret_no AS a")
+    wrong = bridge("extract", "--country", workspace.country, "--param", "secret_no=tops3cret")
+    assert wrong.code == 2
+    assert "secret_no" in wrong.err
+    for said in (done.out, done.err, manifest, wrong.out, wrong.err):
+        assert "tops3cret" not in said
+        assert "hunter2" not in said
+
+
 def test_limit_cuts_every_query(bridge: Bridge, workspace: Workspace) -> None:
     """--limit N lands N rows at most, and says so."""
     workspace.query("many", "SELECT flight FROM dbo.flights")

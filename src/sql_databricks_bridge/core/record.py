@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import sql_databricks_bridge
 from sql_databricks_bridge.core.manifest import Manifest, ManifestColumn, ManifestLoss, ManifestParameter, ManifestPart
+from sql_databricks_bridge.core.param_resolver import shown_value
 from sql_databricks_bridge.core.ports import SqlServerConnection
 from sql_databricks_bridge.core.types import LandedSchema
 from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
@@ -58,7 +59,7 @@ def manifest_of(
 def _parameters(query: ResolvedQuery) -> tuple[ManifestParameter, ...]:
     placeholders = [ManifestParameter(p.name, p.text, p.origin) for p in query.placeholders]
     bound = [
-        ManifestParameter(p.name, None if p.value is None else str(p.value), p.origin, p.declaration)
+        ManifestParameter(p.name, None if p.value is None else shown_value(p.name, p.value), p.origin, p.declaration)
         for p in query.parameters
     ]
     return (*placeholders, *bound)
