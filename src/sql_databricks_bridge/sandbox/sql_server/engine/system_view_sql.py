@@ -100,7 +100,17 @@ _TYPE_ROWS = ", ".join(
     for name, v in SYSTEM_TYPES.items()
 )
 
+SESSION_COLUMNS = (
+    "session_id", "host_name", "program_name", "login_name", "status", "transaction_isolation_level", "database_id",
+    "open_transaction_count", "is_user_process",
+)  # fmt: skip
+
 VIEWS: dict[str, View] = {
+    "sys.dm_exec_sessions": _view(
+        "session_id:small host_name:name? program_name:name? login_name:name status:desc "
+        "transaction_isolation_level:small database_id:small open_transaction_count:int is_user_process:bit",
+        f"SELECT {', '.join(SESSION_COLUMNS)} FROM {{sessions}}",
+    ),
     "sys.databases": _view(
         "name:name database_id:int create_date:datetime compatibility_level:tiny collation_name:name? state:tiny? "
         "state_desc:desc? snapshot_isolation_state:tiny? snapshot_isolation_state_desc:desc? "

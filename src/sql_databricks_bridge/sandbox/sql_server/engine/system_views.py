@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..contract import Isolation
 from . import catalog
 from .bound import SourceColumn
-from .system_view_sql import VIEWS
+from .system_view_sql import SESSION_COLUMNS, VIEWS
 
 if TYPE_CHECKING:
     from .session import EngineSession
@@ -22,9 +23,28 @@ def find(session: EngineSession, parts: tuple[str, ...]) -> tuple[str, list[Sour
     if found is None or view is None:
         return None
     sql = view.sql.replace("{db}", str(found[0])).replace("{name}", _quote(found[1]))
+    sql = sql.replace("{sessions}", _sessions(session)) if "{sessions}" in sql else sql
     columns = [SourceColumn(name, f"o{i + 1}", t, nullable) for i, (name, t, nullable) in enumerate(view.columns)]
     names = ", ".join(f"o{i + 1}" for i in range(len(columns)))
     return f"SELECT * FROM ({sql}) v({names})", columns
+
+
+def _sessions(session: EngineSession) -> str:
+    """Every open session as a VALUES list, in the order of `SESSION_COLUMNS`."""
+    rows = []
+    for open_one in session.engine.sessions():
+        login, options = open_one.login, open_one.options
+        database = catalog.database_id(session.pg, open_one.database)
+        texts = (login.hostname, login.application, login.username, "running" if open_one is session else "sleeping")
+        rows.append(
+            f"({open_one.spid}::int2, {', '.join(_quote(text) for text in texts)}, "
+            f"{Isolation[_LEVEL[options.isolation]].value}::int2, "
+            f"{database[0] if database else 0}::int2, {open_one.trancount}, true)"
+        )
+    return f"(VALUES {', '.join(rows)}) AS s({', '.join(SESSION_COLUMNS)})"
+
+
+_LEVEL = {level.name.replace("_", " "): level.name for level in Isolation}
 
 
 def _quote(text: str) -> str:
