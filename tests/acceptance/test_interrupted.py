@@ -133,7 +133,10 @@ def test_a_terminal_of_any_width(columns: int, term: str, bridge: Bridge, worksp
 
 def in_a_terminal(bridge: Bridge, columns: int, term: str, *arguments: str) -> str:
     """Run to the end in a pseudo-terminal of 24 lines; what was written to it, without escape sequences."""
-    master, slave = pty.openpty()
+    try:
+        master, slave = pty.openpty()
+    except OSError as exc:
+        pytest.skip(f"this machine gives out no pseudo-terminals ({exc}): a container without devpts")
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {**bridge._environment({"COLUMNS": None, "LINES": None}), "TERM": term}
     with subprocess.Popen(
