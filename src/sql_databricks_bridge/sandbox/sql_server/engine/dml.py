@@ -395,22 +395,31 @@ def _update(runner: Runner, node: n.Update) -> Iterator[Event]:
             sets[c.pg] = "int8send(nextval('tsql.row_versions'))"
     where = _where(binder, node.where, inner)
     text = ", ".join(f"{k} = {v}" for k, v in sets.items())
-    output = (
-        _Output(binder, node.output, table, node.output_into, "UPDATE", [s for s in inner.sources if s is not source])
-        if node.output
-        else None
-    )
-    if prefix and output:
-        raise unsupported("OUTPUT in an UPDATE with common table expressions", node.line)
+    output = _changed_rows(binder, node, table, [s for s in inner.sources if s is not source], prefix, "UPDATE")
     if not rest:
         sql = f"{prefix}UPDATE {table.pg} {alias} SET {text}{_topped(binder, table, alias, where, node.top)}"
     else:
-        if node.top is not None:
-            raise unsupported("UPDATE TOP with FROM", node.line)
+        _refuse_top(node, "UPDATE")
         test = f" AND ({where[7:]})" if where else ""
         new = binder.env.alias("t")
         sql = f"{prefix}UPDATE {table.pg} {new} SET {text} FROM {rest} WHERE {new}.ctid = {alias}.ctid{test}"
     yield from _execute(runner, binder, sql, output, "UPDATE")
+
+
+def _changed_rows(
+    binder: QueryBinder, node: n.Update | n.Delete, table: Table, others: list[Any], prefix: str, verb: str
+) -> _Output | None:
+    """What the OUTPUT clause of an UPDATE or DELETE returns, None without one."""
+    if not node.output:
+        return None
+    if prefix:
+        raise unsupported(f"{verb} with common table expressions and OUTPUT", node.line)
+    return _Output(binder, node.output, table, node.output_into, verb, others)
+
+
+def _refuse_top(node: n.Update | n.Delete, verb: str) -> None:
+    if node.top is not None:
+        raise unsupported(f"{verb} TOP with FROM", node.line)
 
 
 def _where(binder: QueryBinder, node: n.Node | None, scope: Scope) -> str:
@@ -436,18 +445,11 @@ def _delete(runner: Runner, node: n.Delete) -> Iterator[Event]:
     inner = Scope(parent=scope)
     table, alias, rest, source = _resolve(runner, binder, node.target, node.source, inner, node.line)
     where = _where(binder, node.where, inner)
-    output = (
-        _Output(binder, node.output, table, node.output_into, "DELETE", [s for s in inner.sources if s is not source])
-        if node.output
-        else None
-    )
-    if prefix and output:
-        raise unsupported("OUTPUT in a DELETE with common table expressions", node.line)
+    output = _changed_rows(binder, node, table, [s for s in inner.sources if s is not source], prefix, "DELETE")
     if not rest:
         sql = f"{prefix}DELETE FROM {table.pg} {alias}{_topped(binder, table, alias, where, node.top)}"
     else:
-        if node.top is not None:
-            raise unsupported("DELETE TOP with FROM", node.line)
+        _refuse_top(node, "DELETE")
         test = f" AND ({where[7:]})" if where else ""
         old = binder.env.alias("t")
         sql = f"{prefix}DELETE FROM {table.pg} {old} USING {rest} WHERE {old}.ctid = {alias}.ctid{test}"
