@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
-from databricks.sdk.service.sql import StatementParameterListItem, StatementResponse, StatementState
+from databricks.sdk.service.sql import (
+    Disposition,
+    Format,
+    StatementParameterListItem,
+    StatementResponse,
+    StatementState,
+)
 
 from tests.conftest import StandIn, stand_in
 
@@ -109,3 +117,43 @@ def start_databricks(data_dir: Path, *options: str, **attributes: Any) -> Iterat
     """A stand-in of the test's own, with the SDK on it."""
     with stand_in("databricks", data_dir, *options) as server, signed_in(server, **attributes) as sandbox:
         yield sandbox
+
+
+def arrow(sandbox: Sandbox, statement: str, **options: Any) -> pa.Table:
+    """Execute a statement that must succeed, over EXTERNAL_LINKS as Arrow; all chunks of its result."""
+    options.update(disposition=Disposition.EXTERNAL_LINKS, format=Format.ARROW_STREAM)
+    answer = sandbox.sql(statement, **options)
+    assert state_of(answer) is StatementState.SUCCEEDED, message_of(answer)
+    assert answer.statement_id is not None
+    assert answer.manifest is not None
+    index: int | None = 0 if answer.manifest.total_chunk_count else None
+    parts = []
+    while index is not None:
+        found = sandbox.client.statement_execution.get_statement_result_chunk_n(answer.statement_id, index)
+        (link,) = found.external_links or []
+        parts.append(pa.ipc.open_stream(fetch(link.external_link or "").content).read_all())
+        index = link.next_chunk_index
+    return pa.concat_tables(parts)
+
+
+def ended(sandbox: Sandbox, statement_id: str | None, limit_s: float = 60) -> StatementResponse:
+    """Poll a statement to its end."""
+    assert statement_id is not None
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        answer = sandbox.client.statement_execution.get_statement(statement_id)
+        if state_of(answer) not in (StatementState.PENDING, StatementState.RUNNING):
+            return answer
+        time.sleep(0.02)
+    raise AssertionError("the statement did not end")
+
+
+def counts(sandbox: Sandbox, statement: str, **options: Any) -> dict[str, int]:
+    """Execute a statement that answers one row of numbers."""
+    answer = sandbox.sql(statement, **options)
+    assert answer.manifest is not None, message_of(answer)
+    assert answer.manifest.schema is not None
+    assert answer.result is not None
+    names = [each.name or "" for each in answer.manifest.schema.columns or []]
+    (row,) = answer.result.data_array or []
+    return dict(zip(names, map(int, row), strict=True))

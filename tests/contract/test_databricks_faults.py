@@ -11,10 +11,10 @@ import pytest
 import requests
 from databricks.sdk.errors import AlreadyExists, InternalError, NotFound, PermissionDenied
 from databricks.sdk.service.catalog import VolumeType
-from databricks.sdk.service.sql import Disposition, Format
+from databricks.sdk.service.sql import Disposition, Format, StatementState
 
 from tests.conftest import StandIn
-from tests.contract.databricks_fixture import Sandbox, fetch, message_of, signed_in
+from tests.contract.databricks_fixture import Sandbox, ended, fetch, message_of, signed_in, state_of
 
 FILES = "/api/2.0/fs/files"
 
@@ -78,6 +78,49 @@ def test_a_statement_whose_answer_is_lost_is_run_twice_by_the_sdk(sandbox: Sandb
     sandbox.rows(f"INSERT INTO {table} VALUES (1)")
     assert sandbox.server.hits(rule) == 1
     assert sandbox.rows(f"SELECT count(*) FROM {table}") == [["2"]]
+
+
+@pytest.mark.parametrize("wait", ["0s", "30s"])
+def test_a_drop_after_execution_comes_when_the_statement_has_ended(sandbox: Sandbox, wait: str) -> None:
+    """However short the wait is: what the SDK sends again has been done once already."""
+    table = sandbox.table()
+    sandbox.rows(f"CREATE TABLE {table} (id INT)")
+    rule = sandbox.server.fault(match={"kind": "insert"}, action={"drop": "executed"})
+    answer = sandbox.sql(f"INSERT INTO {table} VALUES (1)", wait_timeout=wait)
+    assert sandbox.server.hits(rule) == 1
+    log = [each for each in sandbox.server.requests() if table in (each["statement"] or "")]
+    assert [(each["kind"], each["status"]) for each in log] == [("CREATE", 200), ("INSERT", 0), ("INSERT", 200)]
+    assert log[1]["statement_sha256"] == log[2]["statement_sha256"] != log[0]["statement_sha256"]
+    assert ended(sandbox, log[1]["statement_id"]).status == ended(sandbox, answer.statement_id).status
+    assert sandbox.rows(f"SELECT count(*) FROM {table}") == [["2"]]
+
+
+def test_a_held_statement_runs_when_its_rule_goes_or_never_after_a_cancel(sandbox: Sandbox) -> None:
+    rule = sandbox.server.fault(match={"statement_contains": "held"}, action={"hold_statement": True}, times=2)
+    held, doomed = (sandbox.sql(f"SELECT 'held {each}'", wait_timeout="0s") for each in (1, 2))
+    sandbox.client.statement_execution.cancel_execution(doomed.statement_id or "")
+    assert state_of(ended(sandbox, doomed.statement_id)) is StatementState.CANCELED
+    waiting = sandbox.client.statement_execution.get_statement(held.statement_id or "")
+    assert state_of(waiting) is StatementState.RUNNING
+    assert sandbox.server.hits(rule) == 2
+    sandbox.server.clear()
+    assert state_of(ended(sandbox, held.statement_id)) is StatementState.SUCCEEDED
+
+
+@pytest.mark.parametrize("action", [{"drop": "before"}, {"status": 503}, {"cut_response_after_bytes": 100}])
+def test_a_chunk_fails_once_and_is_there_at_the_next_try(sandbox: Sandbox, action: dict[str, Any]) -> None:
+    answer = sandbox.sql("SELECT 'chunk'", disposition=Disposition.EXTERNAL_LINKS, format=Format.ARROW_STREAM)
+    assert answer.result is not None
+    (link,) = answer.result.external_links or []
+    rule = sandbox.server.fault(match={"path_contains": "/_storage/results/"}, action=action)
+    url = link.external_link or ""
+    if "status" in action:
+        assert fetch(url).status_code == 503
+    else:
+        with pytest.raises(requests.RequestException):
+            fetch(url)
+    assert fetch(url).status_code == 200
+    assert sandbox.server.hits(rule) == 1
 
 
 def test_half_an_upload_stays_at_its_path(sandbox: Sandbox) -> None:

@@ -24,7 +24,15 @@ from databricks.sdk.service.sql import (
 )
 
 from tests.conftest import StandIn
-from tests.contract.databricks_fixture import Sandbox, fetch, message_of, signed_in, start_databricks, state_of
+from tests.contract.databricks_fixture import (
+    Sandbox,
+    ended,
+    fetch,
+    message_of,
+    signed_in,
+    start_databricks,
+    state_of,
+)
 
 ENDLESS = "SELECT count(*) FROM range(100000000) AS a JOIN range(1000) AS b ON a.id % 7 <> b.id"
 LINKS = Disposition.EXTERNAL_LINKS
@@ -41,16 +49,6 @@ def chunked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stand-in that cuts results after 1,000 rows."""
     with start_databricks(tmp_path_factory.mktemp("chunked") / "data", "--chunk-rows", "1000") as made:
         yield made
-
-
-def ended(sandbox: Sandbox, statement_id: str) -> StatementResponse:
-    """Poll a statement to its end."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        answer = sandbox.client.statement_execution.get_statement(statement_id)
-        if state_of(answer) not in (StatementState.PENDING, StatementState.RUNNING):
-            return answer
-    raise AssertionError("the statement did not end")
 
 
 def links_of(sandbox: Sandbox, answer: StatementResponse) -> Iterator[bytes]:

@@ -10,7 +10,8 @@ import pytest
 
 from sql_databricks_bridge.sandbox.databricks.catalog import UnityCatalog
 from sql_databricks_bridge.sandbox.databricks.failures import SqlFailure
-from sql_databricks_bridge.sandbox.databricks.sqltext import Place, exact_query, read
+from sql_databricks_bridge.sandbox.databricks.names import Place
+from sql_databricks_bridge.sandbox.databricks.sqltext import exact_query, read
 
 PLACE = Place("bridge", "default")
 

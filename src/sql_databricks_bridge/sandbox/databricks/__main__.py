@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         link_lifetime_s=options.link_lifetime_s,
         chunk_rows=options.chunk_rows,
         chunk_bytes=options.chunk_bytes,
+        writers=options.writers,
+        more_catalogs=tuple(options.also_catalog),
     )
     lock = _claim(settings.data_dir)
     listener = _listen(settings.port)
@@ -152,6 +154,15 @@ def _parser() -> argparse.ArgumentParser:
         "--chunk-bytes", type=int, default=16 * 1024 * 1024, help="aim for a result chunk; default: 16 MiB"
     )
     parser.add_argument("--chunk-rows", type=int, default=None, help="at most so many rows in a result chunk")
+    parser.add_argument(
+        "--also-catalog", action="append", default=[], metavar="NAME", help="one more catalog; may be repeated"
+    )
+    parser.add_argument(
+        "--writers",
+        choices=("conflict", "take-turns"),
+        default="conflict",
+        help="conflict (default): overlapping changes of the same rows fail with 2D521, as on Databricks",
+    )
     parser.add_argument("--stop-on-stdin-eof", action="store_true", help="stop when stdin closes")
     parser.add_argument("--log", metavar="FILE", help="write a log there; default: errors to stderr")
     return parser

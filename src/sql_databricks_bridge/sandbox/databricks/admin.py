@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -30,7 +31,12 @@ async def about(request: Request) -> Response:
     """GET /_sandbox."""
     workspace: Workspace = request.app.state.workspace
     return JSONResponse(
-        {"stand_in": "databricks", "url": workspace.url, "actions": sorted(workspace.faults.vocabulary.actions)}
+        {
+            "stand_in": "databricks",
+            "pid": os.getpid(),
+            "url": workspace.url,
+            "actions": sorted(workspace.faults.vocabulary.actions),
+        }
     )
 
 

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 from sqlglot import exp
 
 from .catalog import Table
-from .engine import literal, quoted
+from .delta import amend_creation
 from .errors import ApiError
 from .execution import Execution, Outcome
 from .failures import SqlFailure, unsupported
-from .sqltext import TableName, full_name, make_exact, only, spark_sql
+from .names import TableName, literal, quoted
+from .sqltext import Statement, full_name, make_exact, only, spark_sql
+from .timetravel import travel
 
 _DEFAULTS_FEATURE = "delta.feature.allowColumnDefaults"
+# Statistics of columns would make the engine fail on every scan of a table that has an array inside a struct.
+_ALWAYS = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "0"}
 
 
 def create(run: Execution, tree: exp.Create) -> Outcome:
@@ -38,10 +43,11 @@ def create(run: Execution, tree: exp.Create) -> Outcome:
     _require_schema(run, name)
     if schema is not None and tree.expression is not None:
         raise unsupported("CREATE TABLE with columns and a query")
-    properties, options = _options(tree)
+    properties, options, comment = _options(tree)
     _check_columns(schema, properties)
-    sources = [] if tree.expression is None else make_exact(tree.expression, run.place, run.catalog)
-    with run.locks([name, *sources]):
+    if tree.expression is not None:
+        make_exact(tree.expression, run.place, run.catalog, partial(travel, run))
+    with run.turn([name]):
         present = run.catalog.find_table(name.catalog, name.schema, name.table)
         if present is not None and tree.args.get("exists"):
             return Outcome.nothing()
@@ -52,7 +58,7 @@ def create(run: Execution, tree: exp.Create) -> Outcome:
                 "replace the existing object, or add the IF NOT EXISTS clause to tolerate pre-existing objects.",
                 "42P07",
             )
-        table, rows = _build(run, name, schema, tree, options)
+        table, rows = _build(run, name, schema, tree, options, comment)
         _publish(run, name, table, present, tree)
     if tree.expression is None:
         return Outcome.nothing()
@@ -60,6 +66,24 @@ def create(run: Execution, tree: exp.Create) -> Outcome:
         {"num_affected_rows": pa.array([rows], pa.int64()), "num_inserted_rows": pa.array([rows], pa.int64())}
     )
     return Outcome(counts.schema, iter([counts]))
+
+
+def create_catalog(run: Execution, statement: Statement) -> Outcome:
+    """CREATE CATALOG [IF NOT EXISTS] of one that is there; the engine takes no new ones while it runs."""
+    words, tokens = statement.words[2:], statement.tokens[2:]
+    tolerant = words[:3] == ["IF", "NOT", "EXISTS"]
+    if tolerant:
+        tokens = tokens[3:]
+    if statement.words[0] != "CREATE" or (
+        len(tokens) != 1 and [each.text.upper() for each in tokens[1:2]] != ["COMMENT"]
+    ):
+        raise unsupported(f"this {statement.words[0]} CATALOG statement")
+    name = tokens[0].text.lower()
+    if name not in run.catalog.catalogs():
+        raise unsupported(f"new catalogs while it runs; start it with --also-catalog {name}")
+    if not tolerant:
+        raise SqlFailure("CATALOG_ALREADY_EXISTS", f"Cannot create catalog {quoted(name)}, it exists.", "42P06")
+    return Outcome.nothing()
 
 
 def drop(run: Execution, tree: exp.Drop) -> Outcome:
@@ -71,7 +95,7 @@ def drop(run: Execution, tree: exp.Drop) -> Outcome:
         raise unsupported(f"DROP {kind} of more than one")
     if kind == "TABLE":
         name = full_name(targets[0], run.place)
-        with run.locks([name]):
+        with run.turn([name]):
             _drop_table(run, name, missing_ok=bool(tree.args.get("exists")))
         return Outcome.nothing()
     if kind in ("SCHEMA", "DATABASE"):
@@ -81,10 +105,14 @@ def drop(run: Execution, tree: exp.Drop) -> Outcome:
 
 def _create_schema(run: Execution, tree: exp.Create) -> Outcome:
     catalog, schema = _schema_name(run, tree.this)
-    if tree.args.get("properties"):
-        raise unsupported("CREATE SCHEMA with properties")
+    comment = ""
+    given = tree.args.get("properties")
+    for each in given.expressions if given else []:
+        if not isinstance(each, exp.SchemaCommentProperty):
+            raise unsupported(f"CREATE SCHEMA with {spark_sql(each)}")
+        comment = each.name
     try:
-        run.catalog.create_schema(catalog, schema)
+        run.catalog.create_schema(catalog, schema, comment)
     except ApiError as error:
         if error.error_code == "SCHEMA_ALREADY_EXISTS" and tree.args.get("exists"):
             return Outcome.nothing()
@@ -118,7 +146,7 @@ def _drop_table(run: Execution, name: TableName, *, missing_ok: bool) -> None:
         if missing_ok:
             return
         raise _as_failure(error) from error
-    run.engine.unregister(name.catalog, name.schema, name.table)
+    run.engine.unregister(name)
 
 
 def _schema_name(run: Execution, target: exp.Table) -> tuple[str, str]:
@@ -150,16 +178,19 @@ def _as_failure(error: ApiError) -> SqlFailure:
 # Building a table ---------------------------------------------------------------------------------
 
 
-def _options(tree: exp.Create) -> tuple[dict[str, str], list[str]]:
-    """The table's properties, and the clauses to hand on. Anything else is refused by name."""
-    properties = {"delta.enableDeletionVectors": "true"}
+def _options(tree: exp.Create) -> tuple[dict[str, str], list[str], str | None]:
+    """The table's properties, the clauses to hand on, the comment. Anything else is refused by name."""
+    properties = dict(_ALWAYS)
     clauses: list[str] = []
+    comment: str | None = None
     given = tree.args.get("properties")
     for each in given.expressions if given else []:
         if isinstance(each, exp.FileFormatProperty):
             if each.this.name.upper() != "DELTA":
                 raise unsupported(f"CREATE TABLE USING {each.this.name}")
-        elif isinstance(each, (exp.SchemaCommentProperty, exp.PartitionedByProperty)):
+        elif isinstance(each, exp.SchemaCommentProperty):
+            comment = each.name
+        elif isinstance(each, exp.PartitionedByProperty):
             clauses.append(spark_sql(each))
         elif type(each) is exp.Property:
             properties[each.name] = each.args["value"].name
@@ -168,7 +199,7 @@ def _options(tree: exp.Create) -> tuple[dict[str, str], list[str]]:
     if any(key.lower().startswith("delta.columnmapping") for key in properties):
         raise unsupported("column mapping (delta.columnMapping.*)")
     pairs = ", ".join(f"{literal(key)}={literal(value)}" for key, value in sorted(properties.items()))
-    return properties, [*clauses, f"TBLPROPERTIES ({pairs})"]
+    return properties, [*clauses, f"TBLPROPERTIES ({pairs})"], comment
 
 
 def _check_columns(schema: exp.Schema | None, properties: dict[str, str]) -> None:
@@ -208,25 +239,31 @@ def _check_names(names: list[str]) -> None:
 
 
 def _build(
-    run: Execution, name: TableName, schema: exp.Schema | None, tree: exp.Create, options: list[str]
+    run: Execution,
+    name: TableName,
+    schema: exp.Schema | None,
+    tree: exp.Create,
+    options: list[str],
+    comment: str | None,
 ) -> tuple[Table, int]:
     """Make the table in a folder of its own, under a name of its own; returns it and how many rows it has."""
     table = run.catalog.new_table(name.table)
     folder = run.catalog.table_folder(table)
     folder.parent.mkdir(exist_ok=True)
-    working = quoted(name.catalog, name.schema, f"_building_{table.table_id}")
+    working = TableName(name.catalog, name.schema, f"_building_{table.table_id}")
     columns = f" ({', '.join(spark_sql(each) for each in schema.expressions)})" if schema else ""
     query = f" AS {spark_sql(tree.expression)}" if tree.expression is not None else ""
     clauses = " ".join(["USING DELTA", f"LOCATION {literal(str(folder))}", *options])
     try:
-        run.command(f"CREATE TABLE {working}{columns} {clauses}{query}")
+        run.command(f"CREATE TABLE {working.sql}{columns} {clauses}{query}")
+        amend_creation(folder, nullable=bool(query), comment=comment)
         _check_names([column.name for column in run.logs.columns(folder)])
         return table, sum(commit.rows_added for commit in run.logs.commits(folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        run.engine.unregister(name.catalog, name.schema, f"_building_{table.table_id}")
+        run.engine.unregister(working)
 
 
 def _publish(run: Execution, name: TableName, table: Table, present: Table | None, tree: exp.Create) -> None:
@@ -234,10 +271,12 @@ def _publish(run: Execution, name: TableName, table: Table, present: Table | Non
     if present is not None:
         what = "CREATE OR REPLACE TABLE AS SELECT" if tree.expression is not None else "CREATE OR REPLACE TABLE"
         built = run.catalog.table_folder(table)
-        run.logs.replace(run.catalog.table_folder(present), built, what)
+        folder = run.catalog.table_folder(present)
+        run.logs.replace(folder, built, what)
+        run.writers.committed(folder, [run.logs.version(folder)], blind=False)
         shutil.rmtree(built, ignore_errors=True)
         return  # the session reads the log at each use, so that no reader ever finds the table missing
-    run.engine.register(name.catalog, name.schema, table)
+    run.engine.register(name, run.catalog.table_folder(table))
     run.catalog.put_table(name.catalog, name.schema, table)
 
 

@@ -1,4 +1,4 @@
-"""Reading (and, for one operation, writing) a Delta table's transaction log.
+"""Reading a Delta table's transaction log, and the few things that are written into it past the engine.
 
 The log tells what the engine's answers don't: the columns with their defaults, how many rows a commit added, changed
 and removed, and the history. Source: the Delta transaction log protocol (actions metaData, add, remove, commitInfo;
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_RECENT = 200
+"""How many versions of a table are remembered whole; older ones are read again from the log."""
 _TYPES = {"integer": "int", "long": "bigint", "short": "smallint", "byte": "tinyint"}
 
 
@@ -43,12 +45,18 @@ class Commit:
 
 
 @dataclass(slots=True)
-class _State:
+class State:
+    """A table at one version. `files` has the `add` action of each data file by its path."""
+
     version: int = -1
     metadata: dict[str, Any] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
+
+    def rows(self, path: str) -> int:
+        """How many rows of a data file are in the table."""
+        return _rows(self.files[path])
 
 
 class DeltaLogs:
@@ -56,7 +64,8 @@ class DeltaLogs:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._states: dict[Path, _State] = {}
+        self._states: dict[Path, State] = {}
+        self._recent: dict[Path, dict[int, State]] = {}
 
     def version(self, folder: Path) -> int:
         """The newest version of the table in `folder`; -1 if there is none."""
@@ -74,6 +83,65 @@ class DeltaLogs:
     def commits(self, folder: Path, after: int = -1) -> list[Commit]:
         """All commits with a version above `after`, oldest first."""
         return [commit for commit in self._advanced(folder).commits if commit.version > after]
+
+    def description(self, folder: Path) -> str | None:
+        """The table's comment."""
+        found = self._advanced(folder).metadata.get("description")
+        return None if found is None else str(found)
+
+    def state(self, folder: Path, version: int | None = None) -> State:
+        """The table at a version that exists (None: the newest), for reading; without its commits."""
+        newest = self._advanced(folder)
+        if version is None:
+            version = newest.version
+        with self._lock:
+            recent = self._recent.get(folder, {}).get(version)
+        if recent is not None:
+            return recent
+        state = State()
+        for number in range(version + 1):
+            _apply(state, _actions(folder, number))
+        return state
+
+    def forget(self, folder: Path) -> None:
+        """Drop what is remembered of a folder that goes."""
+        with self._lock:
+            self._states.pop(folder, None)
+            self._recent.pop(folder, None)
+
+    def tidy(self, folder: Path, after: int) -> None:
+        """Take files without a row left out of the commits above `after`, as Delta does; the engine keeps them.
+
+        Only by who has just made these commits. A reader that comes between reads the same rows.
+        """
+        version = after
+        while (path := _log_file(folder, version := version + 1)).exists():
+            actions = _actions(folder, version)
+            kept = [action for action in actions if "add" not in action or _rows(action["add"])]
+            if len(kept) < len(actions):
+                path.with_suffix(".crc").unlink(missing_ok=True)
+                temporary = path.with_suffix(".tidy")
+                temporary.write_text("".join(json.dumps(action, separators=(",", ":")) + "\n" for action in kept))
+                os.replace(temporary, path)
+
+    def publish(self, folder: Path, staged: Path) -> None:
+        """Commit to the table in `folder` what was committed to its snapshot in `staged` after version 0.
+
+        The new data files and deletion vectors move into `folder`. Only one writer at a time.
+        """
+        version = self.version(folder)
+        for root, _, names in os.walk(staged):
+            where = Path(root).relative_to(staged)
+            if where.parts[:1] == ("_delta_log",):
+                continue
+            for name in names:
+                target = folder / where / name
+                if not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.rename(Path(root, name), target)
+        for number in range(1, self.version(staged) + 1):
+            with _log_file(folder, version + number).open("x") as file:
+                file.write(_log_file(staged, number).read_text())
 
     def replace(self, folder: Path, staged: Path, operation: str) -> None:
         """Commit the content of the table in `staged` as the next version of the one in `folder`.
@@ -105,23 +173,62 @@ class DeltaLogs:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staged / path, target)
             actions.append({"add": add})
-        commit = folder / "_delta_log" / f"{old.version + 1:020}.json"
-        with commit.open("x") as file:
+        with _log_file(folder, old.version + 1).open("x") as file:
             file.write("\n".join(json.dumps(action, separators=(",", ":")) for action in actions) + "\n")
 
-    def _advanced(self, folder: Path) -> _State:
+    def _advanced(self, folder: Path) -> State:
         with self._lock:
-            state = self._states.setdefault(folder, _State())
+            state = self._states.setdefault(folder, State())
             while True:
-                path = folder / "_delta_log" / f"{state.version + 1:020}.json"
                 try:
-                    lines = path.read_text().splitlines()
+                    actions = _actions(folder, state.version + 1)
                 except FileNotFoundError:
                     return state
-                _apply(state, [json.loads(line) for line in lines if line])
+                _apply(state, actions)
+                recent = self._recent.setdefault(folder, {})
+                recent[state.version] = State(state.version, state.metadata, state.protocol, dict(state.files))
+                recent.pop(state.version - _RECENT, None)
 
 
-def _apply(state: _State, actions: list[dict[str, Any]]) -> None:
+def amend_creation(folder: Path, *, nullable: bool, comment: str | None) -> None:
+    """Put right what the engine wrote for a new table, before anybody has read it.
+
+    `nullable`: every column takes NULL, as it does on Databricks after CREATE TABLE AS; the engine says NOT NULL where
+    the query can't yield one. The engine does not take a comment there either.
+    """
+    path = _log_file(folder, 0)
+    actions = _actions(folder, 0)
+    for action in actions:
+        if "metaData" not in action:
+            continue
+        about = action["metaData"]
+        about["description"] = comment
+        if nullable:
+            about["schemaString"] = json.dumps(_nullable(json.loads(about["schemaString"])))
+    path.with_suffix(".crc").unlink(missing_ok=True)
+    path.write_text("".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions))
+
+
+def _nullable(delta: Any) -> Any:
+    if isinstance(delta, list):
+        return [_nullable(each) for each in delta]
+    if not isinstance(delta, dict):
+        return delta
+    flags = {"nullable", "containsNull", "valueContainsNull"}
+    return {
+        key: True if key in flags else each if key == "metadata" else _nullable(each) for key, each in delta.items()
+    }
+
+
+def _log_file(folder: Path, version: int) -> Path:
+    return folder / "_delta_log" / f"{version:020}.json"
+
+
+def _actions(folder: Path, version: int) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _log_file(folder, version).read_text().splitlines() if line]
+
+
+def _apply(state: State, actions: list[dict[str, Any]]) -> None:
     info: dict[str, Any] = {}
     added = gained = 0
     # Removals first: a commit that puts a new deletion vector on a file removes and adds the same path.

@@ -1,25 +1,27 @@
 """INSERT, UPDATE, DELETE, MERGE and TRUNCATE: made complete where the engine needs it, and counted from the Delta log.
 
 Sources: Databricks SQL reference, the pages of these statements (result columns num_affected_rows and so on; columns
-left out of an INSERT get their default, or NULL). Each statement holds a lock on all tables that it names.
+left out of an INSERT get their default, or NULL).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 
-from .catalog import Table
-from .delta import Column, Commit
+from .delta import Column
 from .execution import Execution, Outcome
-from .failures import SqlFailure, unsupported
-from .sqltext import TableName, make_exact, only, spark_sql
+from .failures import SqlFailure, unresolved_column, unsupported
+from .names import TableName, quoted
+from .sqltext import make_exact, only, spark_sql
+from .timetravel import travel
+from .writing import Work, turn_on
 
 
 def insert(run: Execution, tree: exp.Insert) -> Outcome:
@@ -31,9 +33,13 @@ def insert(run: Execution, tree: exp.Insert) -> Outcome:
     only(target, "this db catalog", "INSERT")
     names = [each.name for each in tree.this.expressions] if isinstance(tree.this, exp.Schema) else None
     overwrite = bool(tree.args.get("overwrite"))
-    with _locked(run, tree, target) as work:
-        sql = _complete_insert(run, work, tree, names, overwrite)
-        commits = work.commit(sql)
+    with _turn(run, tree, target) as work:
+        blind = not overwrite and not _reads(tree.expression, work.name)
+
+        def sql_for(name: TableName) -> str:
+            return _complete_insert(run, work, _renamed(tree, work.name, name), names, overwrite, name)
+
+        commits = work.commit(sql_for, blind=blind)
     added = sum(commit.rows_added if overwrite else commit.rows_gained for commit in commits)
     return _counts(num_affected_rows=added, num_inserted_rows=added)
 
@@ -41,18 +47,18 @@ def insert(run: Execution, tree: exp.Insert) -> Outcome:
 def update(run: Execution, tree: exp.Update) -> Outcome:
     """UPDATE."""
     only(tree, "this expressions where", "UPDATE")
-    with _locked(run, tree, tree.this) as work:
+    with _turn(run, tree, tree.this) as work:
         for assignment in tree.expressions:
             _complete_assignment(assignment, work.columns)
-        commits = work.commit(spark_sql(tree))
+        commits = work.commit(lambda name: spark_sql(_renamed(tree, work.name, name)))
     return _counts(num_affected_rows=sum(commit.metric("numUpdatedRows") for commit in commits))
 
 
 def delete(run: Execution, tree: exp.Delete) -> Outcome:
     """DELETE FROM."""
     only(tree, "this where", "DELETE")
-    with _locked(run, tree, tree.this) as work:
-        commits = work.commit(spark_sql(tree))
+    with _turn(run, tree, tree.this) as work:
+        commits = work.commit(lambda name: spark_sql(_renamed(tree, work.name, name)))
     return _counts(num_affected_rows=-sum(commit.rows_gained for commit in commits))
 
 
@@ -61,15 +67,15 @@ def truncate(run: Execution, tree: exp.TruncateTable) -> Outcome:
     only(tree, "expressions", "TRUNCATE")
     if len(tree.expressions) != 1:
         raise unsupported("TRUNCATE of more than one table")
-    with _locked(run, tree, tree.expressions[0]) as work:
-        work.commit(f"DELETE FROM {work.name.sql}")
+    with _turn(run, tree, tree.expressions[0]) as work:
+        work.commit(lambda name: f"DELETE FROM {name.sql}")
     return Outcome.nothing()
 
 
 def merge(run: Execution, tree: exp.Merge) -> Outcome:
     """MERGE INTO."""
     only(tree, "this using on whens", "MERGE")
-    with _locked(run, tree, tree.this) as work:
+    with _turn(run, tree, tree.this) as work:
         for when in tree.args["whens"].expressions:
             action = when.args["then"]
             if isinstance(action, exp.Update):
@@ -77,7 +83,7 @@ def merge(run: Execution, tree: exp.Merge) -> Outcome:
                     _complete_assignment(assignment, work.columns)
             elif isinstance(action, exp.Insert) and isinstance(action.this, exp.Tuple):
                 _complete_merge_insert(action, work.columns)
-        commits = work.commit(spark_sql(tree))
+        commits = work.commit(lambda name: spark_sql(_renamed(tree, work.name, name)))
     inserted = sum(commit.metric("numTargetRowsInserted") for commit in commits)
     updated = sum(commit.metric("numTargetRowsUpdated") for commit in commits)
     deleted = sum(commit.metric("numTargetRowsDeleted") for commit in commits)
@@ -91,45 +97,49 @@ def merge(run: Execution, tree: exp.Merge) -> Outcome:
     )
 
 
-@dataclass(slots=True)
-class _Work:
-    """A locked target."""
-
-    run: Execution
-    name: TableName
-    table: Table
-    columns: list[Column]
-
-    def commit(self, sql: str) -> list[Commit]:
-        """Run the statement and return what it committed; nothing, where it changed nothing."""
-        folder = self.run.catalog.table_folder(self.table)
-        before = self.run.logs.version(folder)
-        self.run.command(sql)
-        return self.run.logs.commits(folder, after=before)
-
-
 @contextmanager
-def _locked(run: Execution, tree: exp.Expression, target: exp.Expression) -> Iterator[_Work]:
+def _turn(run: Execution, tree: exp.Expression, target: exp.Expression) -> Iterator[Work]:
+    """The turn on the statement's target; the names in the tree are exact from here on."""
     if not isinstance(target, exp.Table):
         raise unsupported("this target of the statement")
     only(target, "this db catalog alias", "a changed table")
-    involved = make_exact(tree, run.place, run.catalog)
+    make_exact(tree, run.place, run.catalog, partial(travel, run))
     parts = [part.name for part in target.parts]
     if len(parts) != 3:
         raise unsupported("changes to files instead of a table")
-    name = TableName(*parts)
-    with run.locks(involved):
-        table = run.catalog.table(*parts)
-        yield _Work(run, name, table, run.logs.columns(run.catalog.table_folder(table)))
+    with turn_on(run, TableName(*parts)) as work:
+        yield work
+
+
+def _renamed(tree: exp.Expression, old: TableName, new: TableName) -> exp.Expression:
+    """The statement with one table under another name (of the same last part)."""
+    if old == new:
+        return tree
+    tree = tree.copy()
+    for table in tree.find_all(exp.Table):
+        if not isinstance(table.this, exp.Func) and [part.name for part in table.parts] == [
+            old.catalog,
+            old.schema,
+            old.table,
+        ]:
+            table.set("db", exp.to_identifier(new.schema, quoted=True))
+            table.set("catalog", exp.to_identifier(new.catalog, quoted=True))
+    for column in tree.find_all(exp.Column):
+        if column.args.get("db") and column.table.lower() == old.table and column.db.lower() == old.schema:
+            column.set("db", None)
+            column.set("catalog", None)
+    return tree
 
 
 # Making statements complete -----------------------------------------------------------------------
 
 
-def _complete_insert(run: Execution, work: _Work, tree: exp.Insert, names: list[str] | None, overwrite: bool) -> str:
+def _complete_insert(
+    run: Execution, work: Work, tree: exp.Expression, names: list[str] | None, overwrite: bool, target: TableName
+) -> str:
     """An INSERT that names every column and gives each a value of the column's type."""
     verb = "INSERT OVERWRITE TABLE" if overwrite else "INSERT INTO"
-    head = f"{verb} {work.name.sql} ({', '.join(_quoted(column.name) for column in work.columns)})"
+    head = f"{verb} {target.sql} ({', '.join(quoted(column.name) for column in work.columns)})"
     source = tree.expression
     if tree.args.get("by_name"):
         if overwrite:
@@ -147,8 +157,16 @@ def _complete_insert(run: Execution, work: _Work, tree: exp.Insert, names: list[
     values = []
     for column in work.columns:  # each under its own name: the engine refuses two expressions of one text
         value = f"q.{aliases[given[column.name]]}" if column.name in given else _otherwise(column)
-        values.append(f"{value} AS {_quoted(column.name)}")
+        values.append(f"{value} AS {quoted(column.name)}")
     return f"{head} SELECT {', '.join(values)} FROM ({query}) AS q({', '.join(aliases)})"
+
+
+def _reads(source: exp.Expression, name: TableName) -> bool:
+    return any(
+        [part.name for part in table.parts] == [name.catalog, name.schema, name.table]
+        for table in source.find_all(exp.Table)
+        if not isinstance(table.this, exp.Func)
+    )
 
 
 def _complete_row(row: exp.Expression, given: dict[str, int], columns: list[Column]) -> str:
@@ -177,7 +195,7 @@ def _positions(names: list[str] | None, columns: list[Column]) -> dict[str, int]
     for index, name in enumerate(names):
         column = by_name.get(name.lower())
         if column is None:
-            raise unresolved_column(name)
+            raise unresolved_column(quoted(name))
         if column in found:
             raise SqlFailure("COLUMN_ALREADY_EXISTS", f"The column `{name}` is given twice.", "42711")
         found[column] = index
@@ -191,7 +209,7 @@ def _complete_assignment(assignment: exp.Expression, columns: list[Column]) -> N
     name = assignment.this.name
     column = next((each for each in columns if each.name.lower() == name.lower()), None)
     if column is None:
-        raise unresolved_column(name)
+        raise unresolved_column(quoted(name))
     assignment.set("expression", sqlglot.parse_one(_typed(assignment.expression, column), dialect="spark"))
 
 
@@ -226,26 +244,13 @@ def _otherwise(column: Column) -> str:
     return f"CAST({column.default} AS {column.sql_type})"
 
 
-def unresolved_column(name: str) -> SqlFailure:
-    """A column that the table does not have."""
-    return SqlFailure(
-        "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION",
-        f"A column, variable, or function parameter with name {_quoted(name)} cannot be resolved.",
-        "42703",
-    )
-
-
-def _arity(work: _Work, wanted: int, found: int) -> SqlFailure:
+def _arity(work: Work, wanted: int, found: int) -> SqlFailure:
     kind = "NOT_ENOUGH_DATA_COLUMNS" if found < wanted else "TOO_MANY_DATA_COLUMNS"
     return SqlFailure(
         f"INSERT_COLUMN_ARITY_MISMATCH.{kind}",
         f"Cannot write to {work.name.sql}: {wanted} columns are to be written, the query has {found}.",
         "21S01",
     )
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _counts(**counts: int) -> Outcome:

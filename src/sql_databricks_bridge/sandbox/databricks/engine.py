@@ -13,10 +13,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
-from .catalog import Table, UnityCatalog
+from .catalog import UnityCatalog
 from .failures import from_engine
+from .names import TableName, literal, quoted
 
 _log = logging.getLogger(__name__)
 
@@ -57,14 +59,13 @@ class Engine:
         except Exception as error:
             raise from_engine(error) from error
 
-    def register(self, catalog: str, schema: str, table: Table) -> None:
+    def register(self, name: TableName, folder: Path) -> None:
         """Make a table whose Delta log exists known to the session, in place of one of that name."""
-        session = self._session.result(_START_LIMIT_S)
-        self._register(session, catalog, schema, table)
+        _register(self._session.result(_START_LIMIT_S), name, folder)
 
-    def unregister(self, catalog: str, schema: str, table: str) -> None:
+    def unregister(self, name: TableName) -> None:
         """Take a table out of the session."""
-        self.run(f"DROP TABLE IF EXISTS {quoted(catalog, schema, table)}", "ddl")
+        self.run(f"DROP TABLE IF EXISTS {name.sql}", "ddl")
 
     def interrupt(self, tag: str) -> None:
         """Stop what runs under a tag, as far as it still runs."""
@@ -104,30 +105,18 @@ class Engine:
                 for schema in self._catalog.schemas(catalog):
                     session.sql(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog, schema.name)}")
             for catalog, schema_name, table in self._catalog.tables():
-                self._register(session, catalog, schema_name, table)
+                _register(session, TableName(catalog, schema_name, table.name), self._catalog.table_folder(table))
             self._session.set_result(session)
         except BaseException as error:
             _log.exception("the SQL engine did not start")
             self._session.set_exception(error)
             raise
 
-    def _register(self, session: Any, catalog: str, schema: str, table: Table) -> None:
-        name = quoted(catalog, schema, table.name)
-        location = literal(str(self._catalog.table_folder(table)))
-        session.sql(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog, schema)}")
-        session.sql(f"DROP TABLE IF EXISTS {name}")
-        session.sql(f"CREATE TABLE {name} USING DELTA LOCATION {location}")
 
-
-def quoted(*parts: str) -> str:
-    """A name in backticks, part by part."""
-    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
-
-
-def literal(text: str) -> str:
-    """An SQL string literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def _register(session: Any, name: TableName, folder: Path) -> None:
+    session.sql(f"CREATE SCHEMA IF NOT EXISTS {quoted(name.catalog, name.schema)}")
+    session.sql(f"DROP TABLE IF EXISTS {name.sql}")
+    session.sql(f"CREATE TABLE {name.sql} USING DELTA LOCATION {literal(str(folder))}")
 
 
 def _arrow_schema(schema: Any) -> Any:

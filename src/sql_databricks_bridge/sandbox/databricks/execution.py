@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from sqlglot import exp
@@ -14,7 +14,11 @@ from sqlglot import exp
 from .catalog import UnityCatalog
 from .delta import DeltaLogs
 from .engine import Engine
-from .sqltext import Place, TableName
+from .names import Place, TableName
+from .snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from .writing import Writers
 
 
 class Canceled(Exception):
@@ -61,28 +65,6 @@ class Outcome:
         return cls(pa.schema([]), iter(()))
 
 
-class TableLocks:
-    """One lock for each table name: statements that change a table take turns."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[TableName, threading.Lock] = {}
-
-    @contextmanager
-    def hold(self, names: Iterable[TableName], canceled: threading.Event) -> Iterator[None]:
-        """Hold the locks of all these tables, taken in one order everywhere. Raises `Canceled`."""
-        ordered = sorted(set(names), key=lambda name: (name.catalog, name.schema, name.table))
-        with ExitStack() as stack:
-            for name in ordered:
-                with self._guard:
-                    lock = self._locks.setdefault(name, threading.Lock())
-                while not lock.acquire(timeout=0.1):
-                    if canceled.is_set():
-                        raise Canceled
-                stack.callback(lock.release)
-            yield
-
-
 @dataclass(slots=True)
 class Execution:
     """One statement on its way through the engine."""
@@ -90,7 +72,9 @@ class Execution:
     catalog: UnityCatalog
     engine: Engine
     logs: DeltaLogs
-    table_locks: TableLocks
+    snapshots: Snapshots
+    writers: Writers
+    began: int  # the writers' instant at which the statement was accepted
     place: Place
     parameters: dict[str, Parameter]
     tag: str
@@ -113,7 +97,7 @@ class Execution:
         return self.engine.column_names(sql)
 
     @contextmanager
-    def locks(self, names: Iterable[TableName]) -> Iterator[None]:
-        """Hold the locks of these tables."""
-        with self.table_locks.hold(names, self.canceled):
+    def turn(self, names: Iterable[TableName]) -> Iterator[None]:
+        """Hold the turn to change these tables."""
+        with self.writers.turn(names, self.canceled):
             yield

@@ -7,6 +7,7 @@ missing type is STRING, a value that its type's cast refuses fails the statement
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import sqlglot
@@ -17,6 +18,7 @@ from . import ddl, dml, shows
 from .execution import Execution, Outcome, Parameter
 from .failures import SqlFailure, unsupported
 from .sqltext import exact_query, read
+from .timetravel import travel
 
 _COMPLEX = {exp.DataType.Type.ARRAY, exp.DataType.Type.MAP, exp.DataType.Type.STRUCT, exp.DataType.Type.VARIANT}
 _HANDLERS: dict[type[exp.Expression], Callable[[Execution, Any], Outcome]] = {
@@ -30,13 +32,17 @@ def execute(run: Execution, text: str) -> Outcome:
     """Run one statement. Raises `SqlFailure` or `Canceled`. The outcome's rows may still fail while they are read."""
     statement = read(text)
     if statement.tree is None:
-        return shows.bare(run, statement)
+        return (
+            ddl.create_catalog(run, statement)
+            if statement.words[:2] == ["CREATE", "CATALOG"]
+            else shows.bare(run, statement)
+        )
     tree = statement.tree
     _check_parameters(run, tree)
     if isinstance(tree, (exp.Query, exp.Values)):
         if tree.args.get("into"):
             raise unsupported("SELECT INTO")
-        return run.query(exact_query(statement, run.place, run.catalog))
+        return run.query(exact_query(statement, run.place, run.catalog, partial(travel, run)))
     for marker in list(tree.find_all(exp.Placeholder)):
         marker.replace(run.parameters[marker.name].expression())
     handler = _HANDLERS.get(type(tree))
@@ -69,6 +75,8 @@ def _parameter_type(text: str | None) -> str:
 def _check_parameters(run: Execution, tree: exp.Expression) -> None:
     for marker in tree.find_all(exp.Placeholder, exp.Parameter):
         if not isinstance(marker, exp.Placeholder) or not isinstance(marker.this, str):
+            if isinstance(marker, exp.Parameter):
+                raise unsupported("names with @; a version of a table is read by VERSION AS OF")
             raise unsupported("positional parameters; name them, such as :id")
         if marker.this not in run.parameters:
             raise SqlFailure(

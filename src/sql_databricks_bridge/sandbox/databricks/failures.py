@@ -6,6 +6,8 @@ with `status.error` = {error_code, message} and the SQLSTATE at the message's en
 
 from __future__ import annotations
 
+import re
+
 
 class SqlFailure(Exception):
     """A statement that ends FAILED. `condition` is the error condition's name, such as TABLE_OR_VIEW_NOT_FOUND."""
@@ -43,13 +45,37 @@ def table_not_found(name: str) -> SqlFailure:
     )
 
 
+def unresolved_column(name: str) -> SqlFailure:
+    """A column that is not there; `name` is quoted already."""
+    return SqlFailure(
+        "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION",
+        f"A column, variable, or function parameter with name {name} cannot be resolved.",
+        "42703",
+    )
+
+
+def _several_source_rows() -> SqlFailure:
+    return SqlFailure(
+        "DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE",
+        "Cannot perform Merge as multiple source rows matched and attempted to modify the same target row in the Delta "
+        "table in possibly conflicting ways.",
+        "21506",
+    )
+
+
+def _wrong_limit() -> SqlFailure:
+    return SqlFailure(
+        "INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE",
+        'The limit like expression is invalid. The limit expression must be integer type, but got "STRING".',
+        "42K0E",
+    )
+
+
 # What Sail's message holds (in lower case), and the condition that Databricks has for it; the first that fits counts.
 _KNOWN = (
     ("table_or_view_not_found", "TABLE_OR_VIEW_NOT_FOUND", "42P01"),
     ("database not found", "SCHEMA_NOT_FOUND", "42704"),
-    ("cannot resolve attribute", "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION", "42703"),
     ("divide by zero", "DIVIDE_BY_ZERO", "22012"),
-    ("merge_cardinality_violation", "DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE", "21506"),
     ("not_null_constraint_violated", "DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502"),
     ("cannot_safely_cast", "INCOMPATIBLE_DATA_FOR_TABLE.CANNOT_SAFELY_CAST", "KD000"),
     ("too large to store in a decimal", "NUMERIC_VALUE_OUT_OF_RANGE.WITHOUT_SUGGESTION", "22003"),
@@ -70,6 +96,15 @@ def from_engine(error: Exception) -> SqlFailure:
     """The failure for an exception of Sail's client. What is not known keeps Sail's words under ENGINE_ERROR."""
     text = str(error).strip()
     lowered = text.lower()
+    if "cannot resolve attribute" in lowered:
+        name = ".".join(f"`{part}`" for part in re.findall(r'Identifier\("(.*?)"\)', text))
+        return unresolved_column(name)
+    if "unsupported_data_type_for_arrow_conversion" in lowered:
+        return unsupported(f"result columns of this type ({text})")
+    if "merge_cardinality_violation" in lowered:
+        return _several_source_rows()
+    if "expected limit to be an integer" in lowered:
+        return _wrong_limit()
     if "found " in lowered and " expected " in lowered and "invalid argument" in lowered:
         near, _, _ = text.partition("found ")[2].partition(" expected ")  # sqlglot had no objection
         return unsupported(f"the syntax near {near}, unless it is wrong")

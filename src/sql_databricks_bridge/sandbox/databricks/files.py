@@ -51,7 +51,7 @@ async def _upload(workspace: Workspace, request: Request, path: VolumePath) -> R
     if request.state.faults.take("half_upload"):
         os.truncate(body, body.stat().st_size // 2)
         put_in_place(workspace.catalog, body, path, overwrite=overwrite)
-        request.state.logged.status = 0
+        request.state.dropped = True
         await abort(request.scope.get("client"))
         return Response(status_code=500)
     put_in_place(workspace.catalog, body, path, overwrite=overwrite)

@@ -14,7 +14,7 @@ from .bodies import drain
 from .connections import abort
 from .errors import ApiError
 from .paths import volume_names
-from .requestlog import Logged
+from .requestlog import Logged, statement_kind
 from .workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class _Passage:
         facts = {"method": method, "path": path}
         if statement is not None:
             facts["statement"] = statement
+            facts["kind"] = statement_kind(statement) or ""
         fired = self._workspace.faults.check(facts)
         scope.setdefault("state", {}).update(faults=fired, logged=logged)
         try:
@@ -133,7 +134,12 @@ class _Passage:
         return self._replay.pop(0) if self._replay else await self._receive()
 
     async def _filtered(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if self._scope["state"].get("dropped"):  # by the handler, in the middle of its work
+            self._dropped = True
+            self._logged.status = 0
+        elif message["type"] == "http.response.start":
+            while delay := self._scope["state"]["faults"].take("delay_after_s"):
+                await anyio.sleep(float(str(delay.value)))
             self._logged.status = message["status"]
         if self._silent or self._dropped:
             return

@@ -9,21 +9,24 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..faults import Fired
+from ..faults import FaultRegistry, Fired
 from .catalog import UnityCatalog
 from .delta import DeltaLogs
 from .engine import Engine
-from .execution import Canceled, Execution, TableLocks
+from .execution import Canceled, Execution
 from .executor import execute, typed_parameters
 from .failures import SqlFailure
+from .names import Place
 from .results import Limits, Result, spool
-from .sqltext import Place
+from .snapshots import Snapshots
 from .sqltypes import describe
+from .writing import Writers
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class Run:
 
     statement_id: str
     order: Order
+    began: int  # the writers' instant at which it was accepted
     state: str = "PENDING"
     failure: SqlFailure | None = None
     result: Result | None = None
@@ -59,24 +63,30 @@ class Run:
 class Statements:
     """All statements of one stand-in, the newest 1,000."""
 
-    def __init__(self, catalog: UnityCatalog, engine: Engine, spool_dir: Path) -> None:
+    def __init__(self, catalog: UnityCatalog, engine: Engine, spool_dir: Path, *, detect_conflicts: bool) -> None:
         self._catalog = catalog
         self._engine = engine
         self._spool = spool_dir
         self.logs = DeltaLogs()
-        self._table_locks = TableLocks()
+        self._snapshots = Snapshots(self.logs, engine, spool_dir)
+        self._writers = Writers(detect=detect_conflicts)
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
 
-    def start(self, order: Order, fired: Fired) -> Run:
+    def start(self, order: Order, fired: Fired, faults: FaultRegistry) -> Run:
         """Begin to execute."""
-        run = Run(str(uuid.uuid4()), order)
+        run = Run(str(uuid.uuid4()), order, self._writers.instant())
         with self._lock:
             self._runs[run.statement_id] = run
             self._forget_old()
         slow = fired.take("slow_statement_s")
         told = fired.take("statement_error")
-        work = (run, float(str(slow.value)) if slow else 0.0, told.value if told else None)
+        held = fired.take("hold_statement")
+
+        def is_held() -> bool:
+            return held is not None and faults.get(held.rule_id) is not None
+
+        work = (run, float(str(slow.value)) if slow else 0.0, told.value if told else None, is_held)
         threading.Thread(target=self._work, args=work, daemon=True, name=f"statement-{run.statement_id}").start()
         return run
 
@@ -104,9 +114,11 @@ class Statements:
             self._engine.interrupt(run.statement_id)
             wait([run.ended], timeout=0.1)
 
-    def _work(self, run: Run, slow_s: float, told: object) -> None:
+    def _work(self, run: Run, slow_s: float, told: object, is_held: Callable[[], bool]) -> None:
         run.state = "RUNNING"
         try:
+            while is_held() and not run.canceled.wait(0.02):
+                pass
             if run.canceled.wait(slow_s) or run.canceled.is_set():
                 raise Canceled
             if isinstance(told, dict):
@@ -133,7 +145,9 @@ class Statements:
             self._catalog,
             self._engine,
             self.logs,
-            self._table_locks,
+            self._snapshots,
+            self._writers,
+            run.began,
             order.place,
             typed_parameters(order.parameters),
             run.statement_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -28,9 +30,22 @@ class Logged:
             "method": self.method,
             "path": self.path,
             "statement": self.statement,
+            "kind": statement_kind(self.statement),
+            "statement_sha256": hashlib.sha256(self.statement.encode()).hexdigest() if self.statement else None,
             "status": self.status,
             "statement_id": self.statement_id,
         }
+
+
+def statement_kind(statement: str | None) -> str | None:
+    """The statement's first word in capitals, such as MERGE; comments before it do not count. None without one."""
+    if statement is None:
+        return None
+    rest = statement.lstrip()
+    while rest.startswith(("--", "/*")):
+        rest = rest.partition("\n" if rest.startswith("--") else "*/")[2].lstrip()
+    word = re.match(r"[A-Za-z]*", rest)
+    return word.group().upper() if word else None
 
 
 class RequestLog:

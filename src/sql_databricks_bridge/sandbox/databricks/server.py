@@ -30,11 +30,14 @@ def build(settings: Settings, url: str) -> Workspace:
     catalog = UnityCatalog(settings.data_dir)
     catalog.ensure(settings.catalog, settings.schema, settings.volume)
     catalog.ensure(settings.catalog, settings.events_schema)
-    catalog.ensure(settings.catalog, "default")
+    for each in {"bridge", settings.catalog, *settings.more_catalogs}:
+        catalog.ensure(each, "default")
     catalog.purge()
     tokens = Tokens(identity.token, identity.client_id, settings.token_lifetime_s)
     engine = Engine(catalog)
-    statements = Statements(catalog, engine, settings.data_dir / "spool")
+    statements = Statements(
+        catalog, engine, settings.data_dir / "spool", detect_conflicts=settings.writers == "conflict"
+    )
     return Workspace(settings, identity, catalog, tokens, engine, statements, url=url)
 
 

@@ -24,6 +24,8 @@ class Settings:
     link_lifetime_s: int = 900
     chunk_bytes: int = 16 * 1024 * 1024
     chunk_rows: int | None = None
+    writers: str = "conflict"
+    more_catalogs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

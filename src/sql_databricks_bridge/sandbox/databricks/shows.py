@@ -16,8 +16,10 @@ from sqlglot import exp, parse_one
 from .errors import ApiError
 from .execution import Execution, Outcome
 from .failures import SqlFailure, syntax_error, unsupported
-from .sqltext import Place, Statement, existing
+from .names import Place
+from .sqltext import Statement, existing
 
+_SHOWN = ("CATALOGS", "SCHEMAS", "DATABASES", "TABLES", "VOLUMES", "COLUMNS")
 _STRINGS = pa.map_(pa.string(), pa.string())
 _HISTORY = pa.schema(
     [
@@ -40,9 +42,9 @@ _HISTORY = pa.schema(
 def bare(run: Execution, statement: Statement) -> Outcome:
     """The statements that are read from their tokens."""
     words = statement.words
-    if words[0] in ("DESCRIBE", "DESC"):
+    if words[0] in ("DESCRIBE", "DESC") and words[1] == "HISTORY":
         return _history(run, statement)
-    if words[0] == "SHOW" and len(words) > 1:
+    if words[0] == "SHOW" and words[1:2] and words[1] in _SHOWN:
         what, rest = words[1], statement.tokens[2:]
         name = _in_clause(rest, needs_table=what == "COLUMNS")
         try:

@@ -10,46 +10,29 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import sqlglot
 from sqlglot import Token, TokenType, exp
 from sqlglot.errors import SqlglotError
 
-from . import parquetfiles
+from . import fromjson, parquetfiles
 from .catalog import UnityCatalog
-from .engine import quoted
 from .errors import ApiError
 from .failures import SqlFailure, syntax_error, table_not_found, unsupported
+from .names import Place, TableName, quoted
 from .paths import local, parse
 
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it warns of every statement that it keeps as a bare command
 
 _HISTORY = (["DESCRIBE", "HISTORY"], ["DESC", "HISTORY"])
+_TOKENS_ONLY = (*_HISTORY, ["DESCRIBE", "DETAIL"], ["DESC", "DETAIL"])
 _FILE_FORMATS = {"parquet", "delta", "csv", "json", "text", "avro", "orc", "binaryfile", "xml"}
 
 
-@dataclass(frozen=True, slots=True)
-class TableName:
-    """A three-part name in lower case."""
-
-    catalog: str
-    schema: str
-    table: str
-
-    @property
-    def sql(self) -> str:
-        """In backticks."""
-        return quoted(self.catalog, self.schema, self.table)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where names without a catalog or schema are looked up."""
-
-    catalog: str
-    schema: str
+Travel = Callable[[TableName, exp.Version], TableName]
+"""From a table and its temporal specification to the name of the snapshot."""
 
 
 @dataclass(slots=True)
@@ -73,11 +56,15 @@ def read(text: str) -> Statement:
             text = text[: tokens.pop().start]
         if not tokens:
             raise syntax_error("end of input")
+        if (right := fromjson.rewritten(text, tokens)) != text:
+            text, tokens = right, list(sqlglot.tokenize(right, dialect="databricks"))
         if tokens[0].text.upper() == "SHOW":  # sqlglot keeps the rest as one string
             tokens[1:] = sqlglot.tokenize(text[tokens[0].end + 1 :], dialect="databricks")
         words = [token.text.upper() for token in tokens]
-        if words[0] in ("SHOW", "USE") or words[:2] in _HISTORY or "VOLUME" in words[:2]:
+        if words[0] in ("SHOW", "USE") or words[:2] in _TOKENS_ONLY or words[1:2] in (["VOLUME"], ["CATALOG"]):
             return Statement(text, tokens, None, words)
+        if any(words[index : index + 2] in _HISTORY for index in range(1, len(words))):
+            raise unsupported("DESCRIBE HISTORY inside another statement; run it on its own")
         trees = sqlglot.parse(text, dialect="databricks")
     except SqlglotError as error:
         raise syntax_error(f"the place that is marked here: {_plain(error)}") from error
@@ -86,8 +73,11 @@ def read(text: str) -> Statement:
     return Statement(text, tokens, trees[0], words)
 
 
-def exact_query(statement: Statement, place: Place, catalog: UnityCatalog) -> str:
-    """The text of a query with exact names. Raises `SqlFailure` for tables and files that are not there."""
+def exact_query(statement: Statement, place: Place, catalog: UnityCatalog, travel: Travel | None = None) -> str:
+    """The text of a query with exact names. Raises `SqlFailure` for tables and files that are not there.
+
+    `travel` gives the name of a table's snapshot; without it, VERSION AS OF stays as it is.
+    """
     assert statement.tree is not None
     edits: list[tuple[int, int, str]] = []
     for table in _named_tables(statement.tree):
@@ -99,16 +89,18 @@ def exact_query(statement: Statement, place: Place, catalog: UnityCatalog) -> st
         elif (path := _file_path(table)) is not None:
             edits.append((first, last, _scan(path, catalog)))
         else:
-            edits.append((first, last, existing(table, place, catalog).sql))
+            name, version = existing(table, place, catalog), table.args.get("version")
+            if version is not None and travel is not None:
+                name, last = travel(name, version), _version_end(statement.tokens, last)
+            edits.append((first, last, name.sql))
     text = statement.text
     for first, last, replacement in sorted(edits, reverse=True):
         text = text[:first] + replacement + text[last + 1 :]
     return text
 
 
-def make_exact(tree: exp.Expression, place: Place, catalog: UnityCatalog) -> list[TableName]:
-    """Replace the names in a tree (of DML) by exact ones; returns the tables that it names, each once."""
-    found: dict[TableName, None] = {}
+def make_exact(tree: exp.Expression, place: Place, catalog: UnityCatalog, travel: Travel) -> None:
+    """Replace the names in a tree (of DML) by exact ones."""
     for table in list(_named_tables(tree)):
         if isinstance(table.this, exp.Func):
             scan = _read_files(table.this, catalog)
@@ -122,12 +114,13 @@ def make_exact(tree: exp.Expression, place: Place, catalog: UnityCatalog) -> lis
             table.set("this", exp.to_identifier(_scan_path(path, catalog), quoted=True))
             table.set("db", exp.to_identifier("parquet"))
             continue
-        name = existing(table, place, catalog)
-        found[name] = None
+        name, version = existing(table, place, catalog), table.args.get("version")
+        if version is not None:
+            name = travel(name, version)
+            table.set("version", None)
         table.set("this", exp.to_identifier(name.table, quoted=True))
         table.set("db", exp.to_identifier(name.schema, quoted=True))
         table.set("catalog", exp.to_identifier(name.catalog, quoted=True))
-    return list(found)
 
 
 def spark_sql(tree: exp.Expression) -> str:
@@ -185,6 +178,13 @@ def _span(table: exp.Table) -> tuple[int, int]:
     if not marks:
         raise unsupported(f"the way in which this statement names {table.sql()}")
     return marks[0]["start"], marks[-1]["end"]
+
+
+def _version_end(tokens: list[Token], name_end: int) -> int:
+    """Where `[FOR] VERSION AS OF value` behind a name ends; the value is one token."""
+    behind = [token for token in tokens if token.start > name_end]
+    words = 4 + (behind[0].text.upper() == "FOR")
+    return behind[words - 1].end
 
 
 def _closing_parenthesis(tokens: list[Token], start: int) -> int:

@@ -29,6 +29,10 @@ _SIMPLE: tuple[tuple[Any, str, str], ...] = (
 )
 
 
+_VARIANT = pa.struct([pa.field("value", pa.binary(), False), pa.field("metadata", pa.binary(), False)])
+"""What the engine makes of a VARIANT."""
+
+
 def describe(schema: Any) -> list[dict[str, object]]:
     """`manifest.schema.columns` for an Arrow schema."""
     columns = []
@@ -54,6 +58,8 @@ def type_name(arrow: Any) -> str:
         return "ARRAY"
     if pa.types.is_map(arrow):
         return "MAP"
+    if arrow == _VARIANT:
+        raise unsupported("result columns of the type VARIANT")
     if pa.types.is_struct(arrow):
         return "STRUCT"
     raise unsupported(f"result columns of its engine's type {arrow}")

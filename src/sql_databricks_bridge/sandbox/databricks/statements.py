@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from . import results
+from .connections import abort
 from .errors import ApiError, invalid, malformed, not_supported
 from .lifecycle import Order, Run
 from .links import LinkError, rfc3339
+from .names import Place
 from .render import rows
-from .sqltext import Place
 from .unity import require_warehouse
 
 if TYPE_CHECKING:
@@ -54,8 +55,15 @@ async def execute(request: Request) -> Response:
     order = _order(workspace, body)
     wait_s = _wait_s(body.get("wait_timeout", "10s"))
     on_timeout = _choice(body, "on_wait_timeout", ("CONTINUE", "CANCEL"))
-    run = workspace.statements.start(order, request.state.faults)
+    run = workspace.statements.start(order, request.state.faults, workspace.faults)
     request.state.logged.statement_id = run.statement_id
+    if request.state.faults.take("drop", "executed"):
+        await asyncio.wrap_future(run.ended)
+        request.state.dropped = True
+        await abort(request.scope.get("client"))
+        return Response(status_code=500)
+    if request.state.faults.peek("delay_after_s"):
+        await asyncio.wrap_future(run.ended)
     if wait_s:
         await _ended(run, wait_s)
         if not run.ended.done() and on_timeout == "CANCEL":

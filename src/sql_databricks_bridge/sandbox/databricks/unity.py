@@ -181,6 +181,9 @@ def _table(
     }
     if columns:
         shown["columns"] = workspace.table_columns(table)
+        comment = workspace.statements.logs.description(workspace.catalog.table_folder(table))
+        if comment is not None:
+            shown["comment"] = comment
     return shown
 
 
