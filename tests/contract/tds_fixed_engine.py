@@ -38,6 +38,7 @@ from sql_databricks_bridge.sandbox.sql_server.contract import (
     TransactionChanged,
     TransactionRequest,
 )
+from sql_databricks_bridge.sandbox.sql_server.wire.collations import pack_collation
 from sql_databricks_bridge.sandbox.sql_server.wire.server import TdsServer
 from sql_databricks_bridge.sandbox.sql_server.wire.tls import create_certificate
 
@@ -86,6 +87,7 @@ class FixedSession:
         self.engine = engine
         self.database = database
         self.spid = spid
+        self.bulk_table = "dbo.t"
         self.login_events: Sequence[Event] = ()
         self.cancelled = threading.Event()
         self.closed = threading.Event()
@@ -166,7 +168,11 @@ def _bulk_target(columns: tuple[Column, ...]) -> Iterator[Event]:
         [
             ("colid", SqlType("int"), pa.array(range(1, count + 1), pa.int32())),
             ("name", named, pa.array([column.name for column in columns], pa.large_string())),
-            ("tds_collation_100", SqlType("binary", 5), pa.array([b"\x09\x04\xd0\x00\x34"] * count, pa.large_binary())),
+            (
+                "tds_collation_100",
+                SqlType("binary", 5),
+                pa.array([pack_collation(column.type.collation) for column in columns], pa.large_binary()),
+            ),
             ("collation_100", named, pa.array(["SQL_Latin1_General_CP1_CI_AS"] * count, pa.large_string())),
         ]
     )

@@ -12,8 +12,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sql_databricks_bridge.sandbox.sql_server.contract import DEFAULT_COLLATION, BulkLoad, Column, SqlError, SqlType
+from sql_databricks_bridge.sandbox.sql_server.contract import (
+    DEFAULT_COLLATION,
+    BulkLoad,
+    Collation,
+    Column,
+    SqlError,
+    SqlType,
+)
 from sql_databricks_bridge.sandbox.sql_server.wire.bulk import read_bulk_load
+from sql_databricks_bridge.sandbox.sql_server.wire.collations import UTF8_BIN2
 from sql_databricks_bridge.sandbox.sql_server.wire.tokens import column_metadata
 
 from .tds_fixed_engine import Served, serve
@@ -103,6 +111,39 @@ def test_many_rows_arrive_in_order(served: Served) -> None:
     assert table.column(1).to_pylist() == texts.to_pylist()
 
 
+@pytest.mark.parametrize(
+    ("collation", "text"),
+    [
+        (Collation("Cyrillic_General_CI_AS", 0x0419, 0xD0, 0, 0, "cp1251"), "Привет"),
+        (Collation("Greek_CI_AS", 0x0408, 0xD0, 0, 0, "cp1253"), "Ελλάδα"),
+        (Collation("Polish_CI_AS", 0x0415, 0xD0, 0, 0, "cp1250"), "Łódź"),
+        (Collation("Japanese_CI_AS", 0x0411, 0xD0, 0, 0, "cp932"), "日本語"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Collation) else "",
+)
+@pytest.mark.parametrize("length", [40, -1])
+def test_text_arrives_in_its_collation(served: Served, length: int, collation: Collation, text: str) -> None:
+    """The driver encodes varchar in the column's code page."""
+    served.engine.bulk.clear()
+    served.engine.bulk_target = (Column("v", SqlType("varchar", length, collation=collation)),)
+    with served.connect() as connection:
+        connection.cursor().bulkcopy_arrow("dbo.t", pa.table({"v": [text, None, "", "plain"]}), timeout=20)
+    assert served.engine.bulk[0].column(0).to_pylist() == [text, None, "", "plain"]
+
+
+def test_the_driver_has_no_utf8(served: Served) -> None:
+    """Into a UTF-8 collation it sends the language's code page, though it announces UTF-8: ASCII arrives, the rest is
+    refused where it is no UTF-8. (What the code page lacks it sends as '?', which no server can tell.)
+    """
+    served.engine.bulk.clear()
+    served.engine.bulk_target = (Column("v", SqlType("varchar", 40, collation=UTF8_BIN2)),)
+    with served.connect() as connection, pytest.raises(RuntimeError, match=r"4815.*utf-8"):
+        connection.cursor().bulkcopy_arrow("dbo.t", pa.table({"v": ["é"]}), timeout=20)
+    with served.connect() as connection:
+        connection.cursor().bulkcopy_arrow("dbo.t", pa.table({"v": ["plain", None]}), timeout=20)
+    assert served.engine.bulk[-1].column(0).to_pylist() == ["plain", None]
+
+
 # -- messages --------------------------------------------------------------------------------------------------------
 
 NUMBER, TEXT, LONG = _type("int"), _type("nvarchar", 10), _type("varbinary", -1)
@@ -150,8 +191,9 @@ def test_a_row_that_breaks_off_is_error_4804() -> None:
         (b"\xd1\x02\0\0" + b"\xff\xff" + b"\xff" * 8, "colid 1 (n), row 2"),
         (b"\xd1\0" + b"\x02\0\0\xd8" + b"\xff" * 8, "colid 2 (s), row 2"),
         (b"\xd1\0" + b"\x03\0a\0b" + b"\xff" * 8, "colid 2 (s), row 2"),
+        (b"\xd1\0" + b"\x16\0" + b"a\0" * 11 + b"\xff" * 8, "22 bytes where 20 are the most"),
     ],
-    ids=["length of int", "lone surrogate", "odd text"],
+    ids=["length of int", "lone surrogate", "odd text", "longer than announced"],
 )
 def test_a_broken_value_is_error_4815_with_its_column_and_row(row: bytes, says: str) -> None:
     """Values that are none of their type name the column and the row."""
@@ -165,3 +207,11 @@ def test_a_broken_value_is_error_4815_with_its_column_and_row(row: bytes, says: 
 def test_a_table_without_rows_loads_nothing() -> None:
     """COLMETADATA and DONE only."""
     assert _rows(read_bulk_load(iter([METADATA + DONE]))) == []
+
+
+def test_utf8_text_is_read() -> None:
+    """What a client with UTF-8 sends to a UTF-8 collation, of any number of bytes for a character."""
+    metadata = column_metadata([Column("v", SqlType("varchar", 40, collation=UTF8_BIN2))], "", utf8=True)
+    texts = ["", "é", "日本語 😀"]
+    rows = b"".join(b"\xd1" + len(t.encode()).to_bytes(2, "little") + t.encode() for t in texts)
+    assert _rows(read_bulk_load(iter([metadata + rows + DONE]))) == [(text,) for text in texts]

@@ -265,6 +265,11 @@ class Session(Protocol):
     spid: int
     login_events: Sequence[Event]
 
+    @property
+    def bulk_table(self) -> str:
+        """'schema.name' of the table that an INSERT BULK has announced, '' where none has."""
+        ...
+
     def batch(self, sql: str) -> Iterator[Event]:
         """Run a SQL batch. Statement errors are yielded as `Message`; only severity 20 and up raises `SqlError`."""
         ...

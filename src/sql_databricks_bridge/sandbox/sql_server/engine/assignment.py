@@ -65,7 +65,7 @@ def assign_variables(runner: Runner, node: n.QueryStatement, body: n.Select) -> 
             parts.append(f"{p} AS p{len(parts)}")
         outs.append(Column("", v.type))
     rows, last = 0, None
-    with runner.protected(atomic=bool(binder.env.lock_tables)):
+    with runner.protected(atomic=bool(binder.env.locks)):
         runner.lock(binder.env)
         for batch in runner.session.pg.stream(f"SELECT {', '.join(parts)} FROM ({bound.sql}) q"):
             rows += batch.num_rows

@@ -69,6 +69,7 @@ class SourceColumn:
     computed: bool = False
     base: SqlType | None = None
     key: str | None = None  # a stored key column's SQL, where the table has one
+    hidden: bool = False  # left out of *
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class Source:
     columns: list[SourceColumn]
     table_id: int | None = None
     rowid: str | None = None
+    outer: bool = False  # on the optional side of an outer join
 
 
 @dataclass(slots=True)

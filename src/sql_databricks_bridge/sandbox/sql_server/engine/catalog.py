@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from .errors import PgFailure, error, invalid_object
 from .pg import PgSession, quote
@@ -142,6 +145,42 @@ def get_table(pg: PgSession, parts: tuple[str, ...], database: str, line: int = 
     if found is None:
         raise invalid_object(".".join(parts), line)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaObject:
+    """What a name stands for that is no table: a view (V), a synonym (SN) or a trigger (TR)."""
+
+    id: int
+    kind: str
+    definition: dict[str, Any]
+
+
+def find_object(pg: PgSession, parts: tuple[str, ...], database: str) -> SchemaObject | None:
+    """A view, synonym or trigger by name; a trigger's definition is {'table': id}."""
+    where, schema, name = split_name(parts, database)
+    place = f"d.lname = {quote(where.lower())} AND lschema = {quote(schema.lower())}"
+    rows = pg.rows(
+        f"SELECT o.id, o.kind, o.def::text FROM tsql.objects o JOIN tsql.databases d ON d.id = o.dbid WHERE {place} "
+        f"AND o.lname = {quote(name.lower())} UNION ALL SELECT (g->>'object_id')::int4, 'TR', "
+        "json_build_object('table', t.id)::text FROM tsql.tables t JOIN tsql.databases d ON d.id = t.dbid CROSS JOIN "
+        f"LATERAL jsonb_array_elements(t.def->'triggers') g WHERE {place} AND lower(g->>'name') = {quote(name.lower())}"
+    )
+    return SchemaObject(int(rows[0][0]), str(rows[0][1]), json.loads(rows[0][2])) if rows else None
+
+
+def save_object(pg: PgSession, dbid: int, parts: tuple[str, str], made: SchemaObject) -> None:
+    """Add or replace a view or synonym; `parts` are its schema and name."""
+    text = quote(json.dumps(made.definition))
+    pg.run(
+        f"INSERT INTO tsql.objects (id, dbid, lschema, lname, kind, def) VALUES ({made.id}, {dbid}, "
+        f"{quote(parts[0].lower())}, {quote(parts[1].lower())}, '{made.kind}', {text}::jsonb) "
+        "ON CONFLICT (id) DO UPDATE SET def = EXCLUDED.def, modified = now() AT TIME ZONE 'UTC'"
+    )
+
+
+def remove_object(pg: PgSession, number: int) -> None:
+    pg.run(f"DELETE FROM tsql.objects WHERE id = {number}")
 
 
 def new_object_id(pg: PgSession) -> int:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..contract import Done, Event
-from . import catalog
+from . import cascades, catalog, objects
 from . import nodes as n
 from .bound import Source, SourceColumn
+from .computed import bind_computed, check_period, not_immutable, uses
 from .ddl import TableMaker, column_sql, key_expression
 from .errors import PgFailure, error, invalid_object, unsupported
+from .objects import missing
 from .pg import quote
 from .query import QueryBinder
 from .scope import Scope
@@ -49,6 +51,16 @@ def run(runner: Runner, node: Any) -> Iterator[Event]:
             _alter_table(runner, node)
         elif isinstance(node, n.CreateIndex):
             _create_index(runner, node)
+        elif isinstance(node, n.CreateTrigger):
+            objects.create_trigger(runner, node)
+        elif isinstance(node, n.SwitchTrigger):
+            objects.switch_trigger(runner, node)
+        elif isinstance(node, n.CreateView):
+            objects.create_view(runner, node)
+        elif isinstance(node, n.CreateSynonym):
+            objects.create_synonym(runner, node)
+        elif isinstance(node, n.CreateType):
+            objects.create_type(runner, node)
         else:
             raise unsupported(type(node).__name__, node.line)
     yield Done(type(node).__name__.upper(), None)
@@ -69,9 +81,10 @@ def _database(runner: Runner) -> int:
 def refuse_existing(runner: Runner, parts: tuple[str, ...], line: int) -> None:
     """Msg 2714 for a name that is taken."""
     s = runner.session
-    taken = parts[-1].lower() in s.temp if parts[-1].startswith("#") else catalog.find_table(s.pg, parts, s.database)
-    if taken:
-        raise error(2714, f"There is already an object named '{parts[-1]}' in the database.", state=6, line=line)
+    if not parts[-1].startswith("#"):
+        objects.refuse_taken(runner, parts, line)
+    elif parts[-1].lower() in s.temp:
+        raise objects.taken(parts, line)
 
 
 def register(runner: Runner, table: Table) -> None:
@@ -92,6 +105,7 @@ def _create_table(runner: Runner, node: n.CreateTable) -> None:
     refuse_existing(runner, node.table, node.line)
     maker = TableMaker(runner.session)
     table = maker.define(node.table, node.columns, node.constraints, node.line, temporary=temporary)
+    check_period(table, node.period, node.line)
     maker.create(table, node.columns, node.constraints)
     register(runner, table)
 
@@ -123,18 +137,10 @@ def _drop(runner: Runner, node: n.Drop) -> None:
             _drop_database(runner, parts[-1], node)
         elif node.kind == "SCHEMA":
             _drop_schema(runner, parts[-1], node)
+        elif node.kind in ("TRIGGER", "VIEW", "SYNONYM", "TYPE"):
+            objects.drop(runner, parts, node)
         else:
             _drop_index(runner, parts, node)
-
-
-def _missing(kind: str, name: str, line: int) -> Exception:
-    return error(
-        3701,
-        f"Cannot drop the {kind} '{name}', because it does not exist or you do not have permission.",
-        severity=11,
-        state=5,
-        line=line,
-    )
 
 
 def _drop_table(runner: Runner, parts: tuple[str, ...], node: n.Drop) -> None:
@@ -143,7 +149,7 @@ def _drop_table(runner: Runner, parts: tuple[str, ...], node: n.Drop) -> None:
     if table is None:
         if node.if_exists:
             return
-        raise _missing("table", ".".join(parts), node.line)
+        raise missing("table", ".".join(parts), node.line)
     try:
         s.pg.run(f"DROP TABLE {table.pg}")
     except PgFailure as exc:
@@ -154,6 +160,8 @@ def _drop_table(runner: Runner, parts: tuple[str, ...], node: n.Drop) -> None:
                 line=node.line,
             ) from exc
         raise
+    for key in table.foreign_keys:
+        cascades.remove(s.pg, table, key)
     if table.pg_schema == "pg_temp":
         del s.temp[parts[-1].lower()]
     else:
@@ -167,7 +175,7 @@ def _drop_database(runner: Runner, name: str, node: n.Drop) -> None:
     if found is None:
         if node.if_exists:
             return
-        raise _missing("database", name, node.line)
+        raise missing("database", name, node.line)
     if found[1].lower() in _SYSTEM:
         raise error(3708, f"Cannot drop the database '{name}' because it is a system database.", line=node.line)
     if any(other.database == found[1] for other in s.engine.sessions()):
@@ -187,7 +195,10 @@ def _drop_schema(runner: Runner, name: str, node: n.Drop) -> None:
             line=node.line,
         )
     lower = quote(name.lower())
-    if s.pg.rows(f"SELECT 1 FROM tsql.tables WHERE dbid = {dbid} AND lschema = {lower}"):
+    held = " UNION ALL ".join(
+        f"SELECT 1 FROM tsql.{kind} WHERE dbid = {dbid} AND lschema = {lower}" for kind in ("tables", "objects")
+    )
+    if s.pg.rows(held):
         raise error(3729, f"Cannot drop schema '{name}' because it is being referenced by an object.", line=node.line)
     s.pg.run(f"DELETE FROM tsql.schemas WHERE dbid = {dbid} AND lname = {lower}")
 
@@ -199,7 +210,7 @@ def _drop_index(runner: Runner, parts: tuple[str, ...], node: n.Drop) -> None:
     if index is None:
         if node.if_exists:
             return
-        raise _missing("index", f"{table.name}.{parts[-1]}", node.line)
+        raise missing("index", f"{table.name}.{parts[-1]}", node.line)
     if index.constraint:
         raise error(
             3723,
@@ -276,6 +287,10 @@ def _alter_table(runner: Runner, node: n.AlterTable) -> None:
                 _drop_column(s, table, name, node)
             else:
                 _drop_constraint(s, table, name, node)
+    for key in table.foreign_keys:  # their actions depend on defaults and on a rowversion
+        target = table if key.target_id == table.id else catalog.table_by_id(s.pg, key.target_id)
+        if target is not None:
+            cascades.install(maker, table, target, key)
     _save(runner, table)
 
 
@@ -289,9 +304,14 @@ def _add_column(maker: TableMaker, table: Table, c: n.ColumnDef) -> None:
             "than once.",
             line=c.line,
         )
-    column = maker._column(c, max((x.id for x in table.columns), default=0) + 1, table.name)
+    column = maker.column(c, max((x.id for x in table.columns), default=0) + 1, table.name)
+    if c.computed is not None:
+        bind_computed(maker, table, column, c)
+    if column.generated is not None:
+        raise unsupported("adding period columns to a table", c.line)
     empty = not maker.pg.rows(f"SELECT 1 FROM {table.pg} LIMIT 1")
-    if not column.nullable and column.default is None and column.identity is None and not empty:
+    filled = column.default is not None or column.identity is not None or column.read_only
+    if not column.nullable and not filled and not empty:
         raise error(
             4901,
             "ALTER TABLE only allows columns to be added that can contain nulls, or have a DEFAULT "
@@ -306,7 +326,12 @@ def _add_column(maker: TableMaker, table: Table, c: n.ColumnDef) -> None:
         maker.pg.run(f"ALTER TABLE {table.pg} ADD COLUMN {text} DEFAULT {maker.default_sql(table, column)}")
         maker.pg.run(f"ALTER TABLE {table.pg} ALTER COLUMN {column.pg} DROP DEFAULT")
     else:
-        maker.pg.run(f"ALTER TABLE {table.pg} ADD COLUMN {text}")
+        try:
+            maker.pg.run(f"ALTER TABLE {table.pg} ADD COLUMN {text}")
+        except PgFailure as exc:
+            if not_immutable(exc):
+                raise unsupported("a computed column of this expression", c.line) from exc
+            raise
     table.columns.append(column)
 
 
@@ -322,7 +347,8 @@ def _drop_column(s: Any, table: Table, name: str, node: n.AlterTable) -> None:
         )
     used = any(name.lower() in [c.lower() for c, _ in i.columns] for i in table.indexes) or column.default is not None
     used = used or any(name.lower() in [c.lower() for c in k.columns] for k in table.foreign_keys) or bool(table.checks)
-    if used:
+    used = used or any(c.computed is not None and uses(c.computed, name) for c in table.columns)
+    if used or column.generated is not None:
         raise error(5074, f"The object is dependent on column '{name}'.", line=node.line)
     s.pg.run(f"ALTER TABLE {table.pg} DROP COLUMN {column.pg}")
     table.columns.remove(column)
@@ -335,6 +361,8 @@ def _drop_constraint(s: Any, table: Table, name: str, node: n.AlterTable) -> Non
     for found in listed:
         if found.name.lower() == lower:
             s.pg.run(f"ALTER TABLE {table.pg} DROP CONSTRAINT {found.pg}")
+            if isinstance(found, ForeignKey):
+                cascades.remove(s.pg, table, found)
             table.indexes = [i for i in table.indexes if i is not found]
             table.checks = [c for c in table.checks if c is not found]
             table.foreign_keys = [k for k in table.foreign_keys if k is not found]
@@ -383,4 +411,4 @@ def _filtered(runner: Runner, table: Table, k: n.Constraint, node: n.CreateIndex
     unique = "UNIQUE " if k.unique else ""
     tail = " NULLS NOT DISTINCT" if k.unique else ""
     pg.run(f"CREATE {unique}INDEX {index.pg} ON {table.pg} ({names}){tail} WHERE {test}")
-    index.filter = "(filtered)"
+    index.filter = f"({node.where_text})"

@@ -10,6 +10,7 @@ from typing import Any
 from ..contract import SqlType
 from .bound import Ex
 from .errors import error
+from .query_nodes import Query
 from .table import Table
 from .types import STRINGS
 from .values import literal
@@ -37,6 +38,21 @@ class CaughtError:
 
 
 @dataclass(slots=True)
+class ViewDefinition:
+    """A view to be bound where it is named, in its own database."""
+
+    name: str
+    database: str
+    schema: str
+    query: Query
+    columns: tuple[str, ...]
+
+
+def _no_view(_parts: tuple[str, ...]) -> ViewDefinition | None:
+    return None
+
+
+@dataclass(slots=True)
 class Environment:
     """One statement's view of the session."""
 
@@ -54,7 +70,13 @@ class Environment:
     nanos100: int = 0  # the hundreds of ns below `now`'s microsecond
     describe: Callable[[str, str | None], tuple[str, list[tuple[str, SqlType]]]] | None = None
     used_tables: list[Table] = field(default_factory=list)
-    lock_tables: list[Table] = field(default_factory=list)
+    locks: list[tuple[Table, str]] = field(default_factory=list)  # tables to lock first, with PostgreSQL's mode
+    pseudo: dict[str, Table] = field(default_factory=dict)  # a trigger's inserted and deleted
+    pseudo_gone: bool = False  # they went with the transaction that the trigger rolled back
+    updated: Callable[[str], bool] | None = None  # UPDATE(column) in a trigger
+    view: Callable[[tuple[str, ...]], ViewDefinition | None] = _no_view
+    view_depth: int = 0
+    merge_action: Ex | None = None  # what $action is in OUTPUT
     aliases: int = 0
 
     def alias(self, prefix: str = "a") -> str:

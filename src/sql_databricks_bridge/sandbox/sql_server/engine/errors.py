@@ -32,10 +32,15 @@ def unsupported(what: str, line: int = 0) -> SqlError:
     return error(UNSUPPORTED, f"The sandbox does not support {what}.", line=line)
 
 
-def at_line(exc: SqlError, line: int) -> SqlError:
-    """The same error with its line, where it had none."""
+def at_line(exc: SqlError, line: int, procedure: str = "") -> SqlError:
+    """The same error with its line, where it had none, and with the trigger it came from."""
     m = exc.message
-    return exc if m.line else SqlError(Message(m.number, m.text, m.severity, m.state, line, m.procedure))
+    if m.line and (m.procedure or not procedure):
+        return exc
+    out = SqlError(Message(m.number, m.text, m.severity, m.state, m.line or line, m.procedure or procedure))
+    out.__dict__.update(exc.__dict__)
+    out.message = Message(m.number, m.text, m.severity, m.state, m.line or line, m.procedure or procedure)
+    return out
 
 
 def invalid_column(name: str, line: int) -> SqlError:
@@ -46,7 +51,7 @@ def invalid_object(name: str, line: int) -> SqlError:
     return error(208, f"Invalid object name '{name}'.", line=line)
 
 
-BATCH_ABORTING = {208, 207, 209, 245, 241, 242, 295, 1205, 3960, 3952, 8114, 8169, 4104, 8120, 1222}
+BATCH_ABORTING = {208, 207, 209, 245, 241, 242, 295, 1205, 3960, 3952, 8114, 8169, 4104, 8120, 1222, 3609, 3616, 217}
 """Errors after which the rest of the batch does not run, XACT_ABORT or not.
 
 Source: behaviour described in Erland Sommarskog's "Error and Transaction Handling in SQL Server" (conversion errors,
@@ -127,6 +132,14 @@ def translate(failure: PgFailure) -> SqlError:
             if needle in text:
                 return error(8115, f"Arithmetic overflow error converting {target}.", state=2)
         return error(8115, f"Arithmetic overflow error ({text}).", state=2)
+    if state == "21000" and text.startswith("MERGE"):
+        return error(
+            8672,
+            "The MERGE statement attempted to UPDATE or DELETE the same row more than once. This happens when a target "
+            "row matches more than one source row. A MERGE statement cannot UPDATE/DELETE the same row of the target "
+            "table multiple times. Refine the ON clause to ensure a target row matches at most one source row, or use "
+            "the GROUP BY clause to group the source rows.",
+        )
     if state == "21000":
         return error(
             512,

@@ -43,6 +43,7 @@ AGGREGATES = frozenset(
 )
 _PREDICATES = (
     n.Compare, n.Quantified, n.Logic, n.Not, n.Between, n.InList, n.InQuery, n.Exists, n.Like, n.IsNull, n.IsDistinct,
+    n.Updated,
 )  # fmt: skip
 _QUERIES = (n.Scalar, n.Exists, n.InQuery, n.Quantified)
 _PLAIN = (n.Literal, n.Null, n.Variable, n.ColumnRef, n.Star)
@@ -136,6 +137,8 @@ class ExpressionBinder:
 
     def _columnref(self, node: n.ColumnRef, scope: Scope) -> Ex:
         name = node.parts[-1].lower()
+        if name == "$action" and self.env.merge_action is not None:
+            return self.env.merge_action
         if name in ("$action", "$identity", "$rowguid", "$partition"):
             raise unsupported(node.parts[-1], node.line)
         return scope.column(node.parts, node.line)
@@ -292,6 +295,10 @@ class ExpressionBinder:
             left, right = self.value(node.left, scope), self.value(node.right, scope)
             _, (a, b) = unify([left, right], node.line, env.dateformat)
             return f"({key(a)} IS DISTINCT FROM {key(b)})"
+        if isinstance(node, n.Updated):
+            if env.updated is None:
+                raise error(157, "UPDATE(column) is allowed in a trigger only.", severity=15, line=node.line)
+            return "true" if env.updated(node.column) else "false"
         raise error(
             4145,
             "An expression of non-boolean type specified in a context where a condition is expected.",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from ..contract import SqlError
+from . import lock_hints
 from . import nodes as n
 from .bound import BoundQuery, Ex, OutColumn, Source, SourceColumn
 from .convert import convert
-from .environment import Environment
+from .environment import Environment, ViewDefinition
 from .errors import error, invalid_object, unsupported
 from .expr import ExpressionBinder
 from .scope import Scope
 from .table import Table
 from .types import BIGINT, INT, INTEGERS, is_string
-
-_LOCKING = frozenset({"UPDLOCK", "HOLDLOCK", "SERIALIZABLE", "XLOCK", "TABLOCKX"})
 
 
 class FromBinder:
@@ -78,10 +78,33 @@ class FromBinder:
             offered = [SourceColumn(c.name, f"{alias}.{c.sql}", c.type, c.nullable) for c in columns]
             self._add(scope, Source(alias, _qualifiers(node), offered), node.line)
             return f"({sql}) {alias}"
-        table = self.table(parts, node.line)
-        self.note(table, node.hints, node.line)
+        try:
+            table = self.table(parts, node.line)
+        except SqlError as exc:
+            defined = self.env.view(parts) if exc.message.number == 208 else None
+            if defined is None:
+                raise
+            return self._view(node, defined, alias, scope)
         self._add(scope, table_source(table, alias, node), node.line)
+        self.note(table, node.hints, node.line, scope)
         return f"{table.pg} {alias}"
+
+    def _view(self, node: n.TableName, view: ViewDefinition, alias: str, scope: Scope) -> str:
+        """A view is its query, bound in the view's own database."""
+        if node.hints:
+            raise unsupported("table hints on a view", node.line)
+        if view.database.lower() != self.env.database.lower():
+            raise unsupported("views of another database than the current one", node.line)
+        if self.env.view_depth >= 32:
+            raise error(217, "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).")
+        self.env.view_depth += 1
+        bound = self.nested(view.query, Scope())
+        self.env.view_depth -= 1
+        columns = self._named(bound.columns, view.columns, view.name, node.line)
+        source = self.as_source(BoundQuery(bound.sql, columns), alias, None)
+        source.qualifiers = _qualifiers(node, None, (view.schema, view.database))
+        self._add(scope, source, node.line)
+        return f"({bound.sql}) {alias}"
 
     def table(self, parts: tuple[str, ...], line: int) -> Table:
         """A user table by name, or Msg 208."""
@@ -90,16 +113,43 @@ class FromBinder:
             if found is None:
                 raise error(1087, f'Must declare the table variable "{parts[0]}".', severity=15, line=line)
             return found
+        if len(parts) == 1 and parts[0].lower() in self.env.pseudo:
+            if self.env.pseudo_gone:
+                raise unsupported("reading inserted or deleted after the trigger ended the transaction", line)
+            return self.env.pseudo[parts[0].lower()]
         return self.env.lookup(parts, line)
 
-    def note(self, table: Table, hints: tuple[str, ...], line: int) -> None:
-        """Remember what a statement touches and locks."""
+    def note(self, table: Table, hints: tuple[str, ...], line: int, scope: Scope) -> None:
+        """Remember what a statement reads and locks; the table is the last of `scope`'s sources."""
         self.env.used_tables.append(table)
-        refused = set(hints) - _LOCKING
-        if refused:
-            raise unsupported(f"the table hint {sorted(refused)[0]}", line)
-        if hints and not table.name.startswith(("#", "@")):
-            self.env.lock_tables.append(table)
+        lock_hints.refuse_unknown(hints, line)
+        if table.pg_schema == "pg_temp":
+            return
+        mode, rows = lock_hints.table_mode(hints), lock_hints.row_mode(hints)
+        if rows is not None and scope.row_locks is not None:
+            scope.row_locks.append((scope.sources[-1], table, rows))
+        elif rows is not None:
+            self.env.locks.append((table, lock_hints.instead_of_rows(rows)))
+        elif mode is not None:
+            self.env.locks.append((table, mode))
+
+    def note_target(self, table: Table, hints: tuple[str, ...], line: int) -> None:
+        """The same for the table that a statement changes."""
+        self.env.used_tables.append(table)
+        lock_hints.refuse_unknown(hints, line)
+        mode = lock_hints.target_mode(hints)
+        if table.pg_schema != "pg_temp" and mode is not None:
+            self.env.locks.append((table, mode))
+
+    def row_locks(self, scope: Scope) -> str:
+        """FOR UPDATE and FOR SHARE of a SELECT whose tables are in `scope`."""
+        text = ""
+        for source, table, mode in scope.row_locks or ():
+            if source.outer:
+                self.env.locks.append((table, lock_hints.instead_of_rows(mode)))
+            else:
+                text += f" FOR {mode} OF {source.alias}"
+        return text
 
     def _derived(self, node: n.Derived, scope: Scope, outer: Scope | None) -> str:
         bound = self.nested(node.query, outer)
@@ -202,11 +252,14 @@ def _as(c: SourceColumn, node: n.FunctionTable, i: int) -> SourceColumn:
 
 def _nullable(sources: list[Source]) -> None:
     for s in sources:
+        s.outer = True
         for c in s.columns:
             c.nullable = True
 
 
-def _qualifiers(node: n.TableName, table: Table | None = None) -> tuple[tuple[str, ...], ...]:
+def _qualifiers(
+    node: n.TableName, table: Table | None = None, home: tuple[str, str] | None = None
+) -> tuple[tuple[str, ...], ...]:
     """The prefixes that columns of this table may carry; the first is its exposed name."""
     if node.alias:
         return ((node.alias.lower(),),)
@@ -214,6 +267,8 @@ def _qualifiers(node: n.TableName, table: Table | None = None) -> tuple[tuple[st
     out: list[tuple[str, ...]] = [(parts[-1],)]
     if table is not None and not table.name.startswith(("#", "@")):
         out += [(table.schema.lower(), parts[-1]), (table.database.lower(), table.schema.lower(), parts[-1])]
+    elif home is not None:
+        out += [(home[0].lower(), parts[-1]), (home[1].lower(), home[0].lower(), parts[-1])]
     elif len(parts) > 1:
         out += [parts[-2:], parts[-3:]]
     return tuple(out)
@@ -228,8 +283,9 @@ def table_source(table: Table, alias: str, node: n.TableName) -> Source:
             c.type,
             c.nullable,
             identity=c.identity is not None,
-            computed=c.type.name == "timestamp",
+            computed=c.read_only,
             key=f"{alias}.{c.key_pg}" if c.keyed else None,
+            hidden=c.hidden,
         )
         for c in table.columns
     ]

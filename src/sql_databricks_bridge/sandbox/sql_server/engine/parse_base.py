@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from ..contract import SqlError, SqlType
 from . import lexer
 from .errors import syntax_error, unsupported
 from .lexer import Token
-from .types import make_type
+from .types import is_system_type, make_type
 
 RESERVED = frozenset(
     [
@@ -194,11 +195,24 @@ RESERVED = frozenset(
 """Source: "Reserved keywords (Transact-SQL)"."""
 
 
+@dataclass(frozen=True, slots=True)
+class AliasType:
+    """A type made by CREATE TYPE ... FROM; `id` is its user_type_id."""
+
+    id: int
+    type: SqlType
+    nullable: bool
+
+
+AliasTypes = Callable[[tuple[str, ...]], AliasType | None]
+
+
 class Cursor:
     """A position in the tokens, with the tests that a recursive-descent parser asks for."""
 
-    def __init__(self, sql: str, quoted_identifier: bool = True) -> None:
+    def __init__(self, sql: str, quoted_identifier: bool = True, alias_types: AliasTypes | None = None) -> None:
         self.sql = sql
+        self.alias_types = alias_types
         self.tokens = lexer.Lexer(sql, quoted_identifier).run()
         self.i = 0
 
@@ -307,6 +321,38 @@ class Cursor:
             raise self.wrong()
         self.advance()
         return -int(t.text) if negative else int(t.text)
+
+    def alias_type(self) -> AliasType | None:
+        """An alias type's name, taken if one is there; system types have the first say."""
+        name = self.token.text.lower()
+        qualified = self.peek().kind == lexer.OP and self.peek().text == "."
+        if self.alias_types is None or self.token.kind not in (lexer.ID, lexer.QUOTED):
+            return None
+        if not qualified and is_system_type(name):
+            return None
+        if qualified and name == "sys":
+            return None
+        mark = self.i
+        found = self.alias_types(self.dotted()) if self.at_name() else None
+        if found is None:
+            self.i = mark
+        return found
+
+    def declared_type(self, position: int) -> tuple[SqlType, AliasType | None]:
+        """A column's or variable's type, alias types included: Msg 2715 names what is none."""
+        line = self.line
+        alias = self.alias_type()
+        if alias is not None:
+            return alias.type, alias
+        shown = self.token.text
+        try:
+            return self.type(), None
+        except SqlError as exc:
+            if exc.message.number != 243:
+                raise
+            raise syntax_error(
+                f"Column, parameter, or variable #{position}: Cannot find data type {shown}.", line, 2715, 16
+            ) from exc
 
     def type(self, default_length: int = 1) -> SqlType:
         """A type; strings without a length get `default_length` (30 in CAST and CONVERT, 1 elsewhere)."""

@@ -5,18 +5,14 @@ from __future__ import annotations
 from ..contract import SqlType
 from . import lexer
 from . import nodes as n
-from .parse_query import QueryParser
+from .parse_objects import ObjectParser
 from .types import collation
 
 _REFUSED = frozenset(
     [
-        "VIEW",
         "PROCEDURE",
         "PROC",
         "FUNCTION",
-        "TRIGGER",
-        "TYPE",
-        "SYNONYM",
         "SEQUENCE",
         "LOGIN",
         "USER",
@@ -26,20 +22,32 @@ _REFUSED = frozenset(
 )
 
 
-class DdlParser(QueryParser):
+class DdlParser(ObjectParser):
     """Definitions."""
 
     def _create(self, line: int) -> n.Statement:
+        first = self.i - 1
+        mode = "CREATE OR ALTER" if self.accept("OR", "ALTER") else "CREATE"
+        if self.at("TRIGGER", "VIEW"):
+            return self._object(line, first, mode)
+        if mode != "CREATE":
+            raise self.refuse(f"CREATE OR ALTER {self.token.upper}") if self.at(*_REFUSED) else self.wrong()
+        if self.accept("SYNONYM"):
+            return self.synonym(line)
+        if self.accept("TYPE"):
+            return self.create_type(line)
         if self.accept("TABLE"):
             table = self.dotted()
+            self.period = None
             columns, constraints = self.table_body()
             self._storage()
-            return n.CreateTable(line, table, columns, constraints)
+            return n.CreateTable(line, table, columns, constraints, self.period)
         if self.accept("DATABASE"):
             name = self.name()
             collate = self.advance().text if self.accept("COLLATE") else None
             return n.CreateDatabase(line, name, collate)
         if self.accept("SCHEMA"):
+            self.alone(first, "CREATE SCHEMA")
             name = self.name()
             if self.accept("AUTHORIZATION"):
                 self.name()
@@ -52,15 +60,26 @@ class DdlParser(QueryParser):
             return self._index(line, unique, clustered)
         raise self.refuse(f"CREATE {self.token.upper}") if self.at(*_REFUSED) else self.wrong()
 
+    period: tuple[str, str] | None = None
+
+    def _object(self, line: int, first: int, mode: str) -> n.Statement:
+        what = self.advance().upper
+        self.alone(first, f"{mode} {what}")
+        return self.trigger(line, mode) if what == "TRIGGER" else self.view(line, mode)
+
     def _index(self, line: int, unique: bool, clustered: bool) -> n.CreateIndex:
         name = self.name()
         self.expect("ON")
         table = self.dotted()
         columns = self.key_columns()
         include = list(self.name_list()) if self.accept("INCLUDE") else []
-        where = self.condition() if self.accept("WHERE") else None
+        where, text = None, ""
+        if self.accept("WHERE"):
+            first = self.i
+            where = self.condition()
+            text = self.source(first, self.i)
         self._storage()
-        return n.CreateIndex(line, name, table, columns, include, unique, clustered, where)
+        return n.CreateIndex(line, name, table, columns, include, unique, clustered, where, text)
 
     def _storage(self) -> None:
         """WITH (...) and ON filegroup say where and how, not what."""
@@ -76,6 +95,8 @@ class DdlParser(QueryParser):
             t = self.advance()
             if t.kind == lexer.END:
                 raise self.wrong()
+            if t.upper in ("SYSTEM_VERSIONING", "MEMORY_OPTIMIZED", "LEDGER"):
+                raise self.refuse(f"tables with {t.upper}")
             if t.kind == lexer.OP and t.text in "()":
                 depth += 1 if t.text == "(" else -1
                 if depth == 0:
@@ -102,20 +123,26 @@ class DdlParser(QueryParser):
         while not self.at_op(")"):
             if self.at("CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "INDEX"):
                 constraints.append(self._constraint(columns[-1] if columns else None, table_level=True))
-            elif self.at("PERIOD"):
-                raise self.refuse("temporal tables")
+            elif self.accept("PERIOD", "FOR", "SYSTEM_TIME"):
+                names = self.name_list()
+                if len(names) != 2:
+                    raise self.wrong()
+                self.period = (names[0], names[1])
             else:
-                columns.append(self.column_def())
+                columns.append(self.column_def(len(columns) + 1))
             if not self.accept_op(","):
                 break
         self.expect_op(")")
         return columns, constraints
 
-    def column_def(self) -> n.ColumnDef:
+    def column_def(self, position: int = 1) -> n.ColumnDef:
         line, name = self.line, self.name()
         if self.accept("AS"):
-            raise self.refuse("computed columns")
-        column = n.ColumnDef(line, name, self.type())
+            return self._computed(line, name)
+        sql_type, alias = self.declared_type(position)
+        column = n.ColumnDef(line, name, sql_type)
+        if alias is not None:
+            column.user_type, column.nullable = alias.id, alias.nullable
         while not self.at_op(",", ")", ";") and self.token.kind != lexer.END:
             if self.accept("NOT", "NULL"):
                 column.nullable = False
@@ -132,14 +159,30 @@ class DdlParser(QueryParser):
                     self.expect_op(")")
                 if self.accept("NOT", "FOR", "REPLICATION"):
                     pass
-            elif self.at(
-                "ROWGUIDCOL", "SPARSE", "PERSISTED", "GENERATED", "MASKED", "ENCRYPTED", "HIDDEN", "FILESTREAM"
-            ):
+            elif self.accept("GENERATED", "ALWAYS", "AS", "ROW"):
+                if not self.at("START", "END"):
+                    raise self.wrong()
+                column.generated = f"ROW {self.advance().upper}"
+                column.hidden = self.accept("HIDDEN")
+            elif self.at("ROWGUIDCOL", "SPARSE", "PERSISTED", "GENERATED", "MASKED", "ENCRYPTED", "FILESTREAM"):
                 raise self.refuse(f"the column option {self.token.upper}")
             elif self.at("CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "REFERENCES", "DEFAULT", "INDEX"):
                 column.constraints.append(self._constraint(column, table_level=False))
             else:
                 break
+        return column
+
+    def _computed(self, line: int, name: str) -> n.ColumnDef:
+        column = n.ColumnDef(line, name, None)
+        first = self.i
+        column.computed = self.expression()
+        column.computed_text = self.source(first, self.i)
+        if self.accept("PERSISTED"):
+            column.persisted = True
+            if self.accept("NOT", "NULL"):
+                column.nullable = False
+        while self.at("CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "REFERENCES"):
+            column.constraints.append(self._constraint(column, table_level=False))
         return column
 
     def _constraint(self, column: n.ColumnDef | None, *, table_level: bool) -> n.Constraint:
@@ -232,9 +275,13 @@ class DdlParser(QueryParser):
             ):
                 self.advance()
             return n.AlterDatabase(line, name, option, value)
+        if self.at("TRIGGER", "VIEW"):
+            return self._object(line, self.i - 1, "ALTER")
         if not self.accept("TABLE"):
             raise self.refuse(f"ALTER {self.token.upper}")
         table = self.dotted()
+        if self.at("ENABLE", "DISABLE") and self.peek().upper == "TRIGGER":
+            return self.alter_table_trigger(line, table, self.advance().upper == "ENABLE")
         if self.accept("WITH") and not self.accept("CHECK"):
             raise self.refuse("ALTER TABLE ... WITH NOCHECK")
         if self.accept("ADD"):
@@ -255,6 +302,8 @@ class DdlParser(QueryParser):
     def _alter_add(self, line: int, table: tuple[str, ...]) -> n.AlterTable:
         out = n.AlterTable(line, table, "ADD")
         while True:
+            if self.at("PERIOD") and self.peek().upper == "FOR":
+                raise self.refuse("adding a PERIOD to a table")
             if self.at("CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "DEFAULT"):
                 out.constraints.append(self._constraint(None, table_level=True))
             else:
@@ -263,7 +312,7 @@ class DdlParser(QueryParser):
                 return out
 
     def _drop(self, line: int) -> n.Statement:
-        if not self.at("TABLE", "DATABASE", "SCHEMA", "INDEX"):
+        if not self.at("TABLE", "DATABASE", "SCHEMA", "INDEX", "TRIGGER", "VIEW", "SYNONYM", "TYPE"):
             raise self.refuse(f"DROP {self.token.upper}") if self.at(*_REFUSED) else self.wrong()
         kind = self.advance().upper
         exists = self.accept("IF", "EXISTS")

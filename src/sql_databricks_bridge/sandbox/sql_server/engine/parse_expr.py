@@ -60,6 +60,11 @@ class ExpressionParser(Cursor):
 
     def _predicate(self) -> n.Node:
         line = self.line
+        if self.at("UPDATE") and self.peek().text == "(":
+            self.i += 2
+            name = self.name()
+            self.expect_op(")")
+            return n.Updated(line, name)
         if self.accept("EXISTS"):
             self.expect_op("(")
             query = self.query_expression()

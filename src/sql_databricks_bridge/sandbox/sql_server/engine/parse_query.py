@@ -13,10 +13,8 @@ _HINTS_WITHOUT_EFFECT = frozenset(
         "READUNCOMMITTED",
         "READCOMMITTED",
         "READCOMMITTEDLOCK",
-        "REPEATABLEREAD",
         "ROWLOCK",
         "PAGLOCK",
-        "TABLOCK",
         "NOEXPAND",
         "FORCESEEK",
         "FORCESCAN",
@@ -25,7 +23,18 @@ _HINTS_WITHOUT_EFFECT = frozenset(
     ]
 )
 _HINTS_WITH_EFFECT = frozenset(
-    ["UPDLOCK", "HOLDLOCK", "SERIALIZABLE", "XLOCK", "TABLOCKX", "READPAST", "NOWAIT", "SNAPSHOT"]
+    [
+        "UPDLOCK",
+        "HOLDLOCK",
+        "SERIALIZABLE",
+        "REPEATABLEREAD",
+        "XLOCK",
+        "TABLOCK",
+        "TABLOCKX",
+        "READPAST",
+        "NOWAIT",
+        "SNAPSHOT",
+    ]
 )
 _OPTIONS_IGNORED = frozenset(
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..contract import SqlType
 from . import lexer
 from . import nodes as n
+from .errors import syntax_error
+from .parse_base import AliasTypes
 from .parse_ddl import DdlParser
 
 _STARTERS = frozenset(
@@ -63,6 +65,8 @@ class Parser(DdlParser):
     def _bare_exec(self) -> bool:
         """The first statement of a batch may call a procedure without EXEC."""
         t = self.token
+        if self.at("ENABLE", "DISABLE") and self.peek().upper == "TRIGGER":
+            return False
         return self.at_name() and t.upper not in _STARTERS and not (t.kind == lexer.ID and self.peek().text == ":")
 
     def statement(self) -> n.Statement:
@@ -75,6 +79,9 @@ class Parser(DdlParser):
             return self._with()
         if t.upper == "SELECT":
             return n.QueryStatement(t.line, self.query_expression())
+        if t.upper in ("ENABLE", "DISABLE") and self.peek().upper == "TRIGGER":
+            self.advance()
+            return self.switch_trigger(t.line, t.upper == "ENABLE")
         method = getattr(self, f"_{t.upper.lower()}", None) if t.upper in _STARTERS else None
         if method is None:
             if t.upper in ("GRANT", "DENY", "REVOKE", "BACKUP", "RESTORE", "DBCC", "KILL", "GOTO", "OPEN", "FETCH"):
@@ -250,7 +257,7 @@ class Parser(DdlParser):
                 return n.DeclareTable(line, name, columns, constraints)
             if self.at("CURSOR"):
                 raise self.refuse("cursors")
-            sql_type = self.type()
+            sql_type, _ = self.declared_type(len(items) + 1)
             items.append((name, sql_type, self.expression() if self.accept_op("=") else None))
             if not self.accept_op(","):
                 return n.Declare(line, items)
@@ -332,6 +339,7 @@ class Parser(DdlParser):
 
     # ---- DML --------------------------------------------------------------------------------------------------------
     def _target(self) -> tuple[str, ...]:
+        self.target_hints = ()
         if self.token.kind == lexer.VARIABLE:
             return (self.advance().text,)
         name = self.dotted()
@@ -357,6 +365,7 @@ class Parser(DdlParser):
         top = self.top()
         self.accept("INTO")
         table = self._target()
+        hints = self.target_hints
         columns = None
         if self.at_op("(") and not self._at_query():
             columns = list(self.name_list())
@@ -371,7 +380,7 @@ class Parser(DdlParser):
             source = n.Query(self.line, self.values())
         else:
             source = self.query_expression()
-        return n.Insert(line, table, columns, source, output, into, [], top)
+        return n.Insert(line, table, columns, source, output, into, [], top, hints)
 
     def _sets(self) -> list[tuple[str | None, str | None, str, n.Node]]:
         out: list[tuple[str | None, str | None, str, n.Node]] = []
@@ -401,12 +410,13 @@ class Parser(DdlParser):
             return n.Block(line, [])
         top = self.top()
         target = self._target()
+        hints = self.target_hints
         self.expect("SET")
         sets = self._sets()
         output, into = self._output()
         source = self.from_clause() if self.accept("FROM") else None
         where = self._where()
-        return n.Update(line, target, sets, source, where, output, into, [], top)
+        return n.Update(line, target, sets, source, where, output, into, [], top, hints)
 
     def _where(self) -> n.Node | None:
         if not self.accept("WHERE"):
@@ -423,9 +433,10 @@ class Parser(DdlParser):
         top = self.top()
         self.accept("FROM")
         target = self._target()
+        hints = self.target_hints
         output, into = self._output()
         source = self.from_clause() if self.accept("FROM") else None
-        return n.Delete(line, target, source, self._where(), output, into, [], top)
+        return n.Delete(line, target, source, self._where(), output, into, [], top, hints)
 
     def _merge(self, line: int) -> n.Merge:
         if self.at("TOP"):
@@ -442,9 +453,11 @@ class Parser(DdlParser):
         while self.at("WHEN"):
             whens.append(self._merge_when())
         output, into = self._output()
-        if into:
-            raise self.refuse("MERGE ... OUTPUT INTO")
-        return n.Merge(line, target, source, on, whens, output)
+        if self.at("OPTION") and self.peek().text == "(":
+            self.options()
+        if not self.at_op(";"):
+            raise syntax_error("A MERGE statement must be terminated by a semi-colon (;).", self.line, number=10713)
+        return n.Merge(line, target, source, on, whens, output, into)
 
     def _merge_when(self) -> n.MergeWhen:
         line = self.line
@@ -463,18 +476,30 @@ class Parser(DdlParser):
         condition = self.condition() if self.accept("AND") else None
         self.expect("THEN")
         if self.accept("DELETE"):
+            self._fitting(matched, "DELETE")
             return n.MergeWhen(line, matched, condition, "DELETE")
         if self.accept("UPDATE"):
             self.expect("SET")
+            self._fitting(matched, "UPDATE")
             return n.MergeWhen(line, matched, condition, "UPDATE", self._sets())
         self.expect("INSERT")
+        self._fitting(matched, "INSERT")
         columns = list(self.name_list()) if self.at_op("(") else None
         if self.accept("DEFAULT", "VALUES"):
             raise self.refuse("MERGE ... INSERT DEFAULT VALUES")
         values = self.values()
         return n.MergeWhen(line, matched, condition, "INSERT", [], columns, values.rows[0])
 
+    def _fitting(self, matched: str, action: str) -> None:
+        if (matched == "NOT MATCHED") != (action == "INSERT"):
+            raise syntax_error(
+                f"An action of type '{action}' is not allowed in the '"
+                f"{'WHEN ' + matched}' clause of a MERGE statement.",
+                self.line,
+                number=10711,
+            )
 
-def parse(sql: str, quoted_identifier: bool = True) -> list[n.Statement]:
+
+def parse(sql: str, quoted_identifier: bool = True, alias_types: AliasTypes | None = None) -> list[n.Statement]:
     """The statements of a batch."""
-    return Parser(sql, quoted_identifier).batch()
+    return Parser(sql, quoted_identifier, alias_types).batch()

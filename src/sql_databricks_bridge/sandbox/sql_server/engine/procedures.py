@@ -21,6 +21,7 @@ from .values import literal, scalar
 
 if TYPE_CHECKING:
     from .bound import Ex
+    from .table import Table
 
 
 @dataclass(slots=True)
@@ -86,8 +87,8 @@ def call_procedure(session: EngineSession, rpc: RpcCall) -> Iterator[Event]:
     call = Call(runner, name, parameters, by_rpc=True)
     try:
         yield from _dispatch(call)
-    except BatchEnd:
-        call.status = call.status or 0
+    except BatchEnd as end:
+        call.status = call.status or (session.last_error if end.aborted else 0)
     except Cancelled:
         return
     except (SqlError, PgFailure) as exc:
@@ -148,7 +149,7 @@ def _nested(outer: Runner, inner: Runner, sql: str) -> Iterator[Event]:
         raise error(217, "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).")
     session.nest_level += 1
     inner.tries = outer.tries
-    database = session.database
+    database, temp, generation = session.database, dict(session.temp), session.generation
     # "If a SET statement runs in a stored procedure [or dynamic SQL], the value is restored after it" (SET Statements).
     options = dataclasses.replace(session.options)
     try:
@@ -159,12 +160,25 @@ def _nested(outer: Runner, inner: Runner, sql: str) -> Iterator[Event]:
             raise
         session.last_error = exc.message.number
         raise
-    except BatchEnd:
-        return
+    except BatchEnd as end:
+        if end.aborted:
+            raise
     finally:
         session.nest_level -= 1
         session.database = database
         session.options = options
+        _drop_new(session, temp, generation)
+
+
+def _drop_new(session: EngineSession, before: dict[str, Table], generation: int) -> None:
+    """A #temp table goes with the procedure or text that made it ("CREATE TABLE", temporary tables)."""
+    for name in [name for name in session.temp if name not in before]:
+        table = session.temp.pop(name)
+        try:
+            session.pg.run(f"DROP TABLE IF EXISTS {table.pg}")
+        except PgFailure:  # the transaction has failed, or the connection: it is gone with that
+            if session.generation == generation and session.trancount:
+                session.doomed = True
 
 
 def _dispatch(call: Call) -> Iterator[Event]:

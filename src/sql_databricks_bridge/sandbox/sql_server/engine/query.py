@@ -12,6 +12,7 @@ from .convert import convert
 from .environment import Environment
 from .errors import error, unsupported
 from .expr import ExpressionBinder, has_aggregate, walk
+from .lock_hints import row_by_row
 from .scope import CteInfo, Scope
 from .set_operations import SetOperationBinder
 from .set_operations import output as _at
@@ -61,7 +62,7 @@ class QueryBinder(SetOperationBinder):
 
     def _ordered(self, query: n.Query, scope: Scope | None, exists: bool) -> BoundQuery:
         if isinstance(query.body, n.Select):
-            return self._select(query.body, query, scope, exists)
+            return self._select(query.body, query, scope, exists, alone=scope is None and not exists)
         bound = self._body(query.body, scope)
         if not query.order:
             return bound
@@ -169,8 +170,11 @@ class QueryBinder(SetOperationBinder):
         return columns
 
     # ---- SELECT -----------------------------------------------------------------------------------------------------
-    def _select(self, node: n.Select, query: n.Query, parent: Scope | None, exists: bool) -> BoundQuery:
-        scope = Scope(parent=parent)
+    def _select(
+        self, node: n.Select, query: n.Query, parent: Scope | None, exists: bool, *, alone: bool = False
+    ) -> BoundQuery:
+        """`alone`: no part of a union, no subquery; its rows can be locked as they are read."""
+        scope = Scope(parent=parent, row_locks=[] if alone and row_by_row(node) else None)
         source = self.from_sql(node.source, scope) if node.source is not None else ""
         where = ""
         if node.where is not None:
@@ -213,7 +217,7 @@ class QueryBinder(SetOperationBinder):
                 by = f" ORDER BY {', '.join(terms)}" if terms else ""
                 sql = f"SELECT * FROM ({sql}) {alias}{by}{limit}"
         else:
-            sql = f"SELECT {core}{by}{limit}"
+            sql = f"SELECT {core}{by}{limit}{self.row_locks(scope)}"
         if percent:
             sql = self._percent(node, sql, columns, scope)
         return sql
@@ -321,7 +325,7 @@ class QueryBinder(SetOperationBinder):
             raise error(263, "Must specify table to select from.", line=star.line)
         out = []
         for s in sources:
-            for c in s.columns:
+            for c in [c for c in s.columns if not c.hidden]:
                 ex = scope._grouped(
                     Ex(
                         c.sql,

@@ -123,6 +123,13 @@ class IsNull(Node):
 
 
 @dataclass(slots=True)
+class Updated(Node):
+    """UPDATE(column) in a trigger."""
+
+    column: str
+
+
+@dataclass(slots=True)
 class IsDistinct(Node):
     left: Node
     right: Node

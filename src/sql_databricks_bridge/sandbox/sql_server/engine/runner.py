@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..contract import Column, DatabaseChanged, Done, Event, Message, RowSet, SqlError, SqlType
@@ -23,13 +24,17 @@ from .streams import Stream, outer
 
 if TYPE_CHECKING:
     from .environment import Environment
+    from .table import Table
 
 _COMPILE = {102, 156, 105, 207, 208, 209, 4104, 8120, 8121, 8127, 195, 137, 1087, 263, 107}
 """Errors found while a statement compiles: TRY in the same batch does not catch them."""
 
 
 class BatchEnd(Exception):
-    """RETURN, or the end of a batch that an error cut short (the error has been reported)."""
+    """RETURN, or (`aborted`) the end of a batch that an error cut short (the error has been reported)."""
+
+    def __init__(self, *, aborted: bool = False) -> None:
+        self.aborted = aborted
 
 
 class Jump(Exception):
@@ -37,6 +42,15 @@ class Jump(Exception):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+
+
+@dataclass(slots=True)
+class TriggerScope:
+    """What a trigger's statements see of the change that fired it."""
+
+    tables: dict[str, Table]  # inserted, deleted
+    updated: Callable[[str], bool]
+    generation: int  # of the transaction that holds the tables
 
 
 class Runner:
@@ -48,7 +62,8 @@ class Runner:
         self.tables: dict[str, Any] = {}
         self.caught: CaughtError | None = None
         self.tries = 0
-        self.line_offset = 0
+        self.procedure = ""
+        self.firing: TriggerScope | None = None
 
     # ---- whole batches ----------------------------------------------------------------------------------------------
     def batch(self, sql: str) -> Iterator[Event]:
@@ -75,7 +90,7 @@ class Runner:
 
     def text(self, sql: str) -> Iterator[Event]:
         """Parse and run; errors of statements outside TRY are reported, compile errors raise SqlError."""
-        for statement in parse(sql, self.session.options.quoted_identifier):
+        for statement in parse(sql, self.session.options.quoted_identifier, self.session.alias_type):
             yield from self.statement(statement)
 
     def block(self, body: list[n.Statement]) -> Iterator[Event]:
@@ -101,9 +116,9 @@ class Runner:
             failed = s.fail(exc)
             if not isinstance(failed, SqlError):
                 raise failed from exc
-            yield from self._failed(at_line(failed, node.line))
+            yield from self._failed(at_line(failed, node.line, self.procedure))
         except SqlError as exc:
-            yield from self._failed(at_line(exc, node.line))
+            yield from self._failed(at_line(exc, node.line, self.procedure))
 
     def _compiled_only(self, node: n.Statement) -> Iterator[Event]:
         """NOEXEC: a query is compiled; a missing table waits for a run that never comes (deferred name resolution)."""
@@ -130,16 +145,20 @@ class Runner:
             if s.trancount:
                 yield from s.rollback()
             yield Done("", None)
-            raise BatchEnd
+            raise BatchEnd(aborted=True)
         yield Done("", None)
         if aborts_batch(number) or s.options.xact_abort:
-            raise BatchEnd
+            raise BatchEnd(aborted=True)
 
     # ---- binding helpers --------------------------------------------------------------------------------------------
     def environment(self) -> Environment:
         env = self.session.environment(self.variables)
         env.caught = self.caught
         env.tables = self.tables
+        if self.firing is not None:
+            env.pseudo = self.firing.tables
+            env.pseudo_gone = self.firing.generation != self.session.generation
+            env.updated = self.firing.updated
         return env
 
     def binder(self) -> QueryBinder:
@@ -240,7 +259,7 @@ class Runner:
         limit = f" LIMIT {s.options.rowcount}" if s.options.rowcount else ""
         sql = f"{outer(bound)}{limit}"
         bases = [c.base for c in bound.columns]
-        lock = bool(env.lock_tables)
+        lock = bool(env.locks)
         with self.protected(atomic=lock):
             self.lock(env)
             stream = s.pg.stream(sql)
@@ -254,9 +273,9 @@ class Runner:
         yield Done(command, None if s.options.nocount else state.rows)
 
     def lock(self, env: Environment) -> None:
-        """UPDLOCK, HOLDLOCK and the like: a table lock that conflicts with other writers, held to the end."""
-        for table in {t.pg: t for t in env.lock_tables}.values():
-            self.session.pg.run(f"LOCK TABLE {table.pg} IN SHARE ROW EXCLUSIVE MODE")
+        """The table locks that hints asked for, held to the transaction's end."""
+        for table, mode in dict.fromkeys((t.pg, mode) for t, mode in env.locks):
+            self.session.pg.run(f"LOCK TABLE {table} IN {mode} MODE")
 
     def check_snapshot(self, env: Environment) -> None:
         """Msg 3952: SNAPSHOT where the database does not allow it."""
@@ -357,15 +376,16 @@ class Runner:
             yield from self.block(node.body)
             self.tries -= 1
             return
-        except SqlError as exc:
+        except SqlError as caught:
             self.tries -= 1
-            m = exc.message
+            exc, m = caught, caught.message
             if m.severity >= 20 or (m.number in _COMPILE and not getattr(exc, "inner", False)):
                 raise
         except BaseException:
             self.tries -= 1
             raise
-        if s.trancount and (s.options.xact_abort or dooms_transaction(m.number)):
+        fatal = s.options.xact_abort or dooms_transaction(m.number) or getattr(exc, "in_trigger", False)
+        if s.trancount and fatal:
             if m.number in (1205, 3960):
                 yield from s.rollback()
             else:
@@ -399,7 +419,7 @@ class Runner:
                 "in the valid range of 50000 to 2147483647.",
                 line=node.line,
             )
-        exc = error(number, text or "", state=state or 0, line=node.line)
+        exc = at_line(error(number, text or "", state=state or 0), node.line, self.procedure)
         if not self.tries:
             s = self.session
             s.last_error = number
@@ -407,7 +427,7 @@ class Runner:
             if s.options.xact_abort and s.trancount:
                 yield from s.rollback()
             yield Done("", None)
-            raise BatchEnd
+            raise BatchEnd(aborted=True)
         raise exc
 
     def _raiseerror(self, node: n.RaiseError) -> Iterator[Event]:
@@ -451,6 +471,7 @@ class Runner:
 
     _insert = _update = _delete = _merge = _truncate = _change
     _createtable = _altertable = _createindex = _drop = _createschema = _change
+    _createtrigger = _switchtrigger = _createview = _createsynonym = _createtype = _change
 
     def _createdatabase(self, node: n.CreateDatabase) -> Iterator[Event]:
         from . import dml

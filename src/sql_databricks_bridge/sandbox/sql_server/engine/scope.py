@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .bound import Ex, OutColumn, Source, SourceColumn
 from .errors import error, invalid_column
+from .table import Table
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Scope:
     in_aggregate: bool = False
     clause: str = "select"
     windows: bool = True  # window functions allowed here
+    row_locks: list[tuple[Source, Table, str]] | None = None  # to be taken with the rows; None: not possible here
 
     def cte(self, name: str) -> CteInfo | None:
         scope: Scope | None = self

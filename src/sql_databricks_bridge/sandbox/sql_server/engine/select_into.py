@@ -10,8 +10,10 @@ from ..contract import Event
 from . import definitions
 from . import nodes as n
 from .ddl import TableMaker, column_sql
-from .dml import finish
 from .errors import PgFailure, error, unsupported
+from .execution import finish
+from .inserts import note_identity
+from .query import QueryBinder
 from .table import Table, TableColumn
 from .types import with_collation
 
@@ -51,8 +53,6 @@ def select_into(runner: Runner, node: n.QueryStatement) -> Iterator[Event]:
                 line=node.line,
             )
         seen.add(c.name.lower())
-        if c.identity:
-            raise unsupported("SELECT INTO of an identity column (CAST it to leave the property behind)", node.line)
         t = (
             with_collation(c.type, c.type.collation)
             if c.type.name != "timestamp"
@@ -60,7 +60,8 @@ def select_into(runner: Runner, node: n.QueryStatement) -> Iterator[Event]:
         )
         if t.name in ("timestamp", "sql_variant"):
             raise unsupported(f"SELECT INTO of {t.name}", node.line)
-        columns.append(TableColumn(i, c.name, t, c.nullable))
+        inherited = _inherited(binder, body, c.name, node.line) if c.identity else None
+        columns.append(TableColumn(i, c.name, t, c.nullable, inherited))
     temporary = parts[-1].startswith("#")
     runner.check_snapshot(binder.env)
     try:
@@ -75,9 +76,27 @@ def select_into(runner: Runner, node: n.QueryStatement) -> Iterator[Event]:
             names = ", ".join(c.pg for c in columns)
             rows = runner.session.pg.run(f"INSERT INTO {table.pg} ({names}) SELECT * FROM ({bound.sql}) s")
             definitions.register(runner, table)
+            note_identity(runner, table, rows, explicit=True)
     except PgFailure as exc:
         raise runner.session.fail(exc) from exc
     yield from finish(runner, "SELECT INTO", rows)
+
+
+def _inherited(binder: QueryBinder, body: n.Select, name: str, line: int) -> tuple[int, int] | None:
+    """The identity property goes along, but not through a join or aggregate, nor twice ("INTO clause")."""
+    if not isinstance(body.source, n.TableName):
+        if isinstance(body.source, n.Join):
+            return None
+        raise unsupported("SELECT INTO of an identity column from a derived table (CAST it)", line)
+    identities = [c for c in binder.env.used_tables[0].columns if c.identity is not None]
+    wanted = next((c for c in identities if c.name.lower() == name.lower()), None)
+    plain = [i.expr for i in body.items if isinstance(i.expr, n.ColumnRef | n.Star)]
+    twice = len([e for e in plain if isinstance(e, n.Star) or e.parts[-1].lower() == name.lower()]) > 1
+    if body.group is not None or body.distinct:
+        return None
+    if wanted is None or twice:
+        raise unsupported("SELECT INTO of a renamed or repeated identity column (CAST it)", line)
+    return wanted.identity
 
 
 def create_table(

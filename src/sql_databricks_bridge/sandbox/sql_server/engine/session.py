@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -28,9 +29,11 @@ from ..contract import (
     TransactionRequest,
 )
 from . import catalog, system_views
+from .app_locks import Held, Resource, end_transaction
 from .describe import function_table
-from .environment import Environment, Variable
-from .errors import PgFailure, error, translate
+from .environment import Environment, Variable, ViewDefinition
+from .errors import PgFailure, error, translate, unsupported
+from .parse_base import AliasType
 from .pg import PgSession
 from .session_functions import call as session_function
 from .session_functions import global_variables
@@ -87,16 +90,20 @@ class EngineSession:
         self.doomed = False
         self.descriptor = 0
         self.savepoints: list[str] = []
+        self.savepoint_floor = 0
         self.temp: dict[str, Table] = {}
         self._temp_before: dict[str, Table] = {}
         self.rowcount = 0
         self.last_error = 0
         self.scope_identity: int | None = None
+        self.last_identity: int | None = None
+        self.generation = 0  # moves on when a transaction ends
+        self.firing: list[int] = []  # the triggers under way, innermost last
         self.nest_level = 0
         self.prepared: dict[int, Any] = {}
         self.handles = itertools.count(1)
         self.bulk: Any = None
-        self.app_locks: dict[tuple[str, str], int] = {}
+        self.app_locks: dict[Resource, Held] = {}
         self.cancelled = threading.Event()
         self._closed = False
         self.login_events: Sequence[Event] = ()
@@ -123,6 +130,13 @@ class EngineSession:
 
         self.cancelled.clear()
         return call_procedure(self, call)
+
+    @property
+    def bulk_table(self) -> str:
+        if self.bulk is None:
+            return ""
+        table, _ = self.bulk
+        return f"{table.schema}.{table.name}"
 
     def bulk_load(self, load: BulkLoad) -> Iterator[Event]:
         from .bulk import load_rows
@@ -169,7 +183,7 @@ class EngineSession:
         self.bulk = None
         self.database = self.home
         self.rowcount = self.last_error = 0
-        self.scope_identity = None
+        self.scope_identity = self.last_identity = None
         self.run("SET lock_timeout = 0")
 
     def close(self) -> None:
@@ -224,18 +238,50 @@ class EngineSession:
         if self.trancount == 0:
             old, self.descriptor = self.descriptor, 0
             self.savepoints.clear()
+            self.generation += 1
             try:
                 self.run("COMMIT")
             except SqlError:
                 self.pg.run("ROLLBACK")
-                yield TransactionChanged(TransactionChange.ROLLBACK, old)
+                self.end_locks()
+                if old:
+                    yield TransactionChanged(TransactionChange.ROLLBACK, old)
                 raise
-            yield TransactionChanged(TransactionChange.COMMIT, old)
+            self.end_locks()
+            if old:
+                yield TransactionChanged(TransactionChange.COMMIT, old)
+
+    def enter(self) -> None:
+        """Begin the transaction of one statement that runs others within it: no BEGIN TRANSACTION to the client."""
+        self.run(f"BEGIN ISOLATION LEVEL {_PG_LEVEL[self.options.isolation]}")
+        self.doomed = False
+        self._temp_before = dict(self.temp)
+        self.trancount = 1
+
+    def leave(self, *, commit: bool) -> None:
+        """End what `enter` began."""
+        self.trancount = 0
+        self.generation += 1
+        self.savepoints.clear()
+        self.doomed = False
+        if not commit:
+            self.temp = self._temp_before
+        try:
+            self.pg.run("COMMIT" if commit else "ROLLBACK")
+        finally:
+            self.end_locks()
+
+    def end_locks(self) -> None:
+        """Let go of the application locks that the transaction owned."""
+        if self.app_locks:
+            end_transaction(self)
 
     def rollback(self, name: str = "") -> Iterator[Event]:
         """ROLLBACK of everything, or to a savepoint."""
         if name and name.lower() in self.savepoints:
             at = self.savepoints.index(name.lower())
+            if at < self.savepoint_floor:
+                raise unsupported("rolling back to a savepoint that is older than the trigger under way")
             self.run(f"ROLLBACK TO SAVEPOINT u{at}")
             return
         if self.trancount == 0:
@@ -245,8 +291,11 @@ class EngineSession:
         self.doomed = False
         self.savepoints.clear()
         self.temp = self._temp_before
+        self.generation += 1
         self.pg.run("ROLLBACK")
-        yield TransactionChanged(TransactionChange.ROLLBACK, old)
+        self.end_locks()
+        if old:
+            yield TransactionChanged(TransactionChange.ROLLBACK, old)
 
     def save(self, name: str) -> None:
         """SAVE TRANSACTION: a name may be used again, the newest counts."""
@@ -293,6 +342,7 @@ class EngineSession:
             variables=variables if variables is not None else {},
             describe=lambda sql, params: function_table(self, sql, params),
             globals=global_variables(self),
+            view=self.view,
             dateformat=self.options.dateformat,
             datefirst=self.options.datefirst,
             now=now.replace(microsecond=stamp % 1_000_000_000 // 1000),
@@ -309,6 +359,49 @@ class EngineSession:
                 return found
             raise error(208, f"Invalid object name '{name}'.", line=line)
         try:
-            return catalog.get_table(self.pg, parts, self.database, line)
+            found = catalog.find_table(self.pg, parts, self.database)
+            if found is not None:
+                return found
+            target = self._synonym(parts)
+            return catalog.get_table(self.pg, target or parts, self.database, line)
         except PgFailure as exc:
             raise self.fail(exc) from exc
+
+    def _synonym(self, parts: tuple[str, ...]) -> tuple[str, ...] | None:
+        """What a synonym stands for, its database always named."""
+        found = catalog.find_object(self.pg, parts, self.database)
+        if found is None or found.kind != "SN":
+            return None
+        target = tuple(found.definition["target"])
+        return (found.definition["database"], "dbo", "")[: 3 - len(target)] + target
+
+    def alias_type(self, parts: tuple[str, ...]) -> AliasType | None:
+        """A type made by CREATE TYPE."""
+        try:
+            found = catalog.find_object(self.pg, (*parts[:-1], f"type:{parts[-1]}"), self.database)
+        except PgFailure as exc:
+            raise self.fail(exc) from exc
+        if found is None:
+            return None
+        d = dict(found.definition)
+        number, _ = d.pop("user_type_id"), d.pop("text")
+        column = Table.from_json(json.dumps(d)).columns[0]
+        return AliasType(number, column.type, column.nullable)
+
+    def view(self, parts: tuple[str, ...]) -> ViewDefinition | None:
+        """A view by its name or by a synonym's."""
+        from . import nodes as n
+        from .parse_statement import parse
+
+        if parts[-1].startswith(("#", "@")) or len(parts) > 3:
+            return None
+        try:
+            found = catalog.find_object(self.pg, self._synonym(parts) or parts, self.database)
+        except PgFailure as exc:
+            raise self.fail(exc) from exc
+        if found is None or found.kind != "V":
+            return None
+        made = parse(found.definition["text"], True)[0]
+        assert isinstance(made, n.CreateView)
+        d = found.definition
+        return ViewDefinition(d["name"], d["database"], d["schema"], made.query, made.columns)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..contract import SqlType
-from . import catalog
+from ..contract import SqlError, SqlType
+from . import app_locks, catalog
 from .bound import Ex, typed_null
 from .environment import Environment
-from .errors import unsupported
+from .errors import error, unsupported
 from .pg import quote
-from .types import INT, SMALLINT, byte_length, decimal, nvarchar, precision_scale
+from .types import BIGINT, INT, SMALLINT, byte_length, collation, decimal, nvarchar, precision_scale
 
 if TYPE_CHECKING:
     from .session import EngineSession
@@ -41,7 +41,7 @@ def global_variables(s: EngineSession) -> dict[str, Callable[[], Ex]]:
     big = decimal(38, 0)
 
     def identity() -> Ex:
-        return typed_null(big) if s.scope_identity is None else Ex(f"{s.scope_identity}::numeric", big, True)
+        return typed_null(big) if s.last_identity is None else Ex(f"{s.last_identity}::numeric", big, True)
 
     return {
         "@@VERSION": lambda: _text(version_text(s), 300),
@@ -79,7 +79,12 @@ def call(s: EngineSession, env: Environment, name: str, args: list[Ex], line: in
     if name == "APP_NAME":
         return _text(s.login.application or None)
     if name == "SCOPE_IDENTITY":
-        return global_variables(s)["@@IDENTITY"]()
+        t = decimal(38, 0)
+        return typed_null(t) if s.scope_identity is None else Ex(f"{s.scope_identity}::numeric", t, True)
+    if name == "ROWCOUNT_BIG":
+        return _int(s.rowcount, BIGINT)
+    if name == "COLLATIONPROPERTY" and len(args) == 2:
+        return _collation_property(args)
     if name == "XACT_STATE":
         return _int(-1 if s.doomed else 1 if s.trancount else 0, SMALLINT)
     if name.startswith("ERROR_"):
@@ -88,10 +93,24 @@ def call(s: EngineSession, env: Environment, name: str, args: list[Ex], line: in
     if method is None:
         return None
     if name == "OBJECT_NAME" and args and args[0].constant is None:
-        return Ex(f"(SELECT def->>'name' FROM tsql.tables WHERE id = {args[0].sql})", nvarchar(128), True)
+        return _object_name(s, env, args, line)
     if name in ("SCHEMA_NAME", "TYPE_NAME") and args and _number(args[0]) is None:
         return _by_row(name, args[0], s)
     return method(s, env, args, line)
+
+
+def _collation_property(args: list[Ex]) -> Ex:
+    """Code pages only. Every collation that the stand-in has is one of code page 1252; others are refused at DDL."""
+    wanted = (_constant(args[1], "COLLATIONPROPERTY") or "").lower()
+    if wanted != "codepage":
+        raise unsupported(f"COLLATIONPROPERTY of {wanted}")
+    given = args[0]
+    if given.constant is not None:
+        try:
+            collation(str(given.constant))
+        except SqlError:
+            return typed_null(INT)
+    return Ex(f"CASE WHEN {given.sql} IS NOT NULL THEN 1252 END", INT, True)
 
 
 def _by_row(name: str, ex: Ex, s: EngineSession) -> Ex:
@@ -156,8 +175,8 @@ def _db_id(s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> E
 
 def _object_id(s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
     text = _constant(args[0], "OBJECT_ID")
-    kind = _constant(args[1], "OBJECT_ID") if len(args) > 1 else "U"
-    if not text or (kind or "").strip().upper() not in ("U", "ET"):
+    kind = (_constant(args[1], "OBJECT_ID") or "").strip().upper() if len(args) > 1 else ""
+    if not text:
         return _int(None)
     try:
         parts = _parts(text)
@@ -167,15 +186,56 @@ def _object_id(s: EngineSession, _env: Environment, args: list[Ex], _line: int) 
         if isinstance(exc, SqlError):
             return _int(None)
         raise
-    if parts[-1].startswith("#"):
-        found = s.temp.get(parts[-1].lower())
-    else:
-        found = catalog.find_table(s.pg, parts, s.database) if len(parts) <= 3 else None
-    return _int(found.id if found else None)
+    if len(parts) > 3:
+        return _int(None)
+    if kind in ("", "U", "ET"):
+        # tempdb..#t, #t
+        temporary = parts[-1].startswith("#")
+        found = s.temp.get(parts[-1].lower()) if temporary else catalog.find_table(s.pg, parts, s.database)
+        if found is not None or kind:
+            return _int(found.id if found else None)
+    other = catalog.find_object(s.pg, parts, s.database)
+    return _int(other.id if other is not None and kind in ("", other.kind) else None)
 
 
 def _object_name(_s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
-    return Ex(f"(SELECT def->>'name' FROM tsql.tables WHERE id = {args[0].sql})", nvarchar(128), True)
+    return Ex(f"tsql.object_name({args[0].sql})", nvarchar(128), True)
+
+
+def _object_schema_name(_s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
+    return Ex(f"tsql.object_schema({args[0].sql})", nvarchar(128), True)
+
+
+_OBJECT_PROPERTIES = {
+    "isusertable": "(EXISTS (SELECT 1 FROM tsql.tables WHERE id = {id}))::int4",
+    "istable": "(EXISTS (SELECT 1 FROM tsql.tables WHERE id = {id}))::int4",
+    "isview": "(EXISTS (SELECT 1 FROM tsql.objects WHERE id = {id} AND kind = 'V'))::int4",
+    "istrigger": "(tsql.trigger_property({id}, 'events', 'INSERT') IS NOT NULL)::int4",
+    "execisinserttrigger": "tsql.trigger_property({id}, 'events', 'INSERT')",
+    "execisupdatetrigger": "tsql.trigger_property({id}, 'events', 'UPDATE')",
+    "execisdeletetrigger": "tsql.trigger_property({id}, 'events', 'DELETE')",
+    "execistriggerdisabled": "tsql.trigger_property({id}, 'disabled', 'true')",
+    "execisinsteadoftrigger": "tsql.trigger_property({id}, 'instead_of', 'true')",
+    "execisaftertrigger": "tsql.trigger_property({id}, 'instead_of', 'false')",
+    "tablehasinserttrigger": "tsql.has_trigger({id}, 'INSERT')",
+    "tablehasupdatetrigger": "tsql.has_trigger({id}, 'UPDATE')",
+    "tablehasdeletetrigger": "tsql.has_trigger({id}, 'DELETE')",
+    "tablehasidentity": "(SELECT (def @? '$.columns[*].identity[0]')::int4 FROM tsql.tables WHERE id = {id})",
+    "tablehasprimarykey": "(SELECT (def @? '$.indexes[*] ? (@.primary == true)')::int4 FROM tsql.tables "
+    "WHERE id = {id})",
+    "tablehastimestamp": "(SELECT (def @? '$.columns[*] ? (@.type.name == \"timestamp\")')::int4 FROM tsql.tables "
+    "WHERE id = {id})",
+    "tablehasforeignkey": "(SELECT (jsonb_array_length(def->'foreign_keys') > 0)::int4 FROM tsql.tables "
+    "WHERE id = {id})",
+    "tabletemporaltype": "(SELECT 0 FROM tsql.tables WHERE id = {id})",
+}
+
+
+def _object_property(_s: EngineSession, _env: Environment, args: list[Ex], line: int) -> Ex:
+    name = (_constant(args[1], "OBJECTPROPERTY") or "").lower()
+    if name not in _OBJECT_PROPERTIES:
+        raise unsupported(f"OBJECTPROPERTY of {name}", line)
+    return Ex(f"({_OBJECT_PROPERTIES[name].replace('{id}', f'({args[0].sql})')})", INT, True)
 
 
 def _schema_name(s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
@@ -187,6 +247,37 @@ def _schema_id(s: EngineSession, _env: Environment, args: list[Ex], _line: int) 
     found = catalog.database_id(s.pg, s.database)
     assert found is not None
     return Ex(f"(SELECT id FROM tsql.schemas WHERE dbid = {found[0]} AND lname = {quote(name.lower())})", INT, True)
+
+
+def _object_property_ex(s: EngineSession, env: Environment, args: list[Ex], line: int) -> Ex:
+    base = _object_property(s, env, args, line)
+    return base.but(type=SqlType("sql_variant"), base=base.type, nullable=True, constant=None)
+
+
+def _trigger_nestlevel(s: EngineSession, _env: Environment, args: list[Ex], line: int) -> Ex:
+    if args:
+        raise unsupported("TRIGGER_NESTLEVEL with arguments", line)
+    return _int(len(s.firing))
+
+
+def _applock(s: EngineSession, name: str, args: list[Ex]) -> tuple[app_locks.Resource, list[str]]:
+    texts = [_constant(a, name) or "" for a in args]
+    owner = texts[-1].lower()
+    if owner not in ("transaction", "session"):
+        raise error(15600, f"An invalid parameter or option was specified for procedure '{name}'.", severity=15)
+    return app_locks.resource(s, texts[1], owner, texts[0]), texts
+
+
+def _applock_mode(s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
+    wanted, _ = _applock(s, "APPLOCK_MODE", args)
+    return _text(app_locks.mode_held(s, wanted), 32)
+
+
+def _applock_test(s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
+    wanted, texts = _applock(s, "APPLOCK_TEST", args)
+    if not app_locks.valid_mode(texts[2]):
+        raise error(15600, "An invalid parameter or option was specified for procedure 'APPLOCK_TEST'.", severity=15)
+    return _int(app_locks.could_get(s, wanted, texts[2].lower()), SMALLINT)
 
 
 _PROPERTIES: dict[str, str | int] = {
@@ -236,7 +327,9 @@ def _has_perms(s: EngineSession, _env: Environment, args: list[Ex], _line: int) 
     if kind == "DATABASE":
         return _int(1 if catalog.database_id(s.pg, _parts(name)[-1]) else 0)
     if kind == "OBJECT":
-        return _int(1 if catalog.find_table(s.pg, _parts(name), s.database) else 0)
+        parts = _parts(name)
+        known = catalog.find_table(s.pg, parts, s.database) or catalog.find_object(s.pg, parts, s.database)
+        return _int(1 if known else 0)
     if kind == "SCHEMA":
         found = catalog.database_id(s.pg, s.database)
         return _int(1 if found and catalog.schema_name(s.pg, found[0], _parts(name)[-1]) else 0)
@@ -287,25 +380,40 @@ def _ident_current(s: EngineSession, _env: Environment, args: list[Ex], _line: i
     return Ex(f"(SELECT last_value::numeric FROM {table.pg_schema}.{table.pg_name}_{column.pg}_seq)", t, True)
 
 
-def _type_id(_s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
+def _type_id(s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
     from .types import SYSTEM_TYPES
 
-    found = SYSTEM_TYPES.get((_constant(args[0], "TYPE_ID") or "").lower())
-    return _int(found[1] if found else None)
+    text = _constant(args[0], "TYPE_ID") or ""
+    found = SYSTEM_TYPES.get(text.lower())
+    if found is not None or not text:
+        return _int(found[1] if found else None)
+    alias = s.alias_type(_parts(text))
+    return _int(alias.id if alias else None)
 
 
-def _type_name(_s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
+def _type_name(s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
     from .types import SYSTEM_TYPES
 
     number = _number(args[0])
-    return _text(next((n for n, v in SYSTEM_TYPES.items() if v[1] == number), None))
+    system = next((n for n, v in SYSTEM_TYPES.items() if v[1] == number), None)
+    found = catalog.database_id(s.pg, s.database)
+    if system is not None or number is None or found is None:
+        return _text(system)
+    alias = f"SELECT def->>'name' FROM tsql.objects WHERE kind = 'AT' AND dbid = {found[0]}"
+    return Ex(f"({alias} AND (def->>'user_type_id')::int4 = {number})", nvarchar(128), True)
 
 
 _BY_NAME: dict[str, Callable[[EngineSession, Environment, list[Ex], int], Ex]] = {
     "DB_NAME": _db_name,
     "DB_ID": _db_id,
     "OBJECT_ID": _object_id,
+    "APPLOCK_MODE": _applock_mode,
+    "APPLOCK_TEST": _applock_test,
     "OBJECT_NAME": _object_name,
+    "OBJECT_SCHEMA_NAME": _object_schema_name,
+    "OBJECTPROPERTY": _object_property,
+    "OBJECTPROPERTYEX": _object_property_ex,
+    "TRIGGER_NESTLEVEL": _trigger_nestlevel,
     "SCHEMA_NAME": _schema_name,
     "SCHEMA_ID": _schema_id,
     "SERVERPROPERTY": _server_property,

@@ -28,6 +28,7 @@ class Insert(Statement):
     output_into: tuple[str, ...] | None = None
     ctes: list[Cte] = field(default_factory=list)
     top: Top | None = None
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class Update(Statement):
     output_into: tuple[str, ...] | None = None
     ctes: list[Cte] = field(default_factory=list)
     top: Top | None = None
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Delete(Statement):
     output_into: tuple[str, ...] | None = None
     ctes: list[Cte] = field(default_factory=list)
     top: Top | None = None
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class Merge(Statement):
     on: Node
     whens: list[MergeWhen]
     output: list[SelectItem] | None = None
+    output_into: tuple[str, ...] | None = None
     ctes: list[Cte] = field(default_factory=list)
 
 
@@ -88,7 +92,12 @@ class ColumnDef(Node):
     default_text: str = ""
     default_name: str | None = None
     collation: str | None = None
-    computed: str | None = None
+    computed: Node | None = None
+    computed_text: str = ""
+    persisted: bool = False
+    generated: str | None = None  # ROW START, ROW END
+    hidden: bool = False
+    user_type: int | None = None  # an alias type's id
     constraints: list[Constraint] = field(default_factory=list)
 
 
@@ -114,6 +123,7 @@ class CreateTable(Statement):
     table: tuple[str, ...]
     columns: list[ColumnDef]
     constraints: list[Constraint]
+    period: tuple[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -135,11 +145,52 @@ class CreateIndex(Statement):
     unique: bool
     clustered: bool
     where: Node | None = None
+    where_text: str = ""
+
+
+@dataclass(slots=True)
+class CreateTrigger(Statement):
+    mode: str  # CREATE, ALTER, CREATE OR ALTER
+    name: tuple[str, ...]
+    table: tuple[str, ...]
+    events: list[str]
+    instead_of: bool
+    body: list[Statement]
+    text: str  # the whole batch
+
+
+@dataclass(slots=True)
+class SwitchTrigger(Statement):
+    names: list[tuple[str, ...]]  # none: ALL
+    table: tuple[str, ...]
+    enable: bool
+
+
+@dataclass(slots=True)
+class CreateView(Statement):
+    mode: str
+    name: tuple[str, ...]
+    columns: tuple[str, ...]
+    query: Query
+    text: str
+
+
+@dataclass(slots=True)
+class CreateSynonym(Statement):
+    name: tuple[str, ...]
+    target: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class CreateType(Statement):
+    name: tuple[str, ...]
+    type: SqlType
+    nullable: bool
 
 
 @dataclass(slots=True)
 class Drop(Statement):
-    kind: str  # TABLE, DATABASE, SCHEMA, INDEX
+    kind: str  # TABLE, DATABASE, SCHEMA, INDEX, TRIGGER, VIEW, SYNONYM
     names: list[tuple[str, ...]]
     if_exists: bool = False
     on: tuple[str, ...] | None = None

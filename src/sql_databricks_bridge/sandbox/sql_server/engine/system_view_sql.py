@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..contract import SqlType
-from .types import BIT, DATETIME, INT, SMALLINT, SYSTEM_TYPES, TINYINT, nvarchar
+from .types import BIGINT, BIT, DATETIME, INT, SMALLINT, SYSTEM_TYPES, TINYINT, nvarchar
 
 _NAME = nvarchar(128)
 _CHAR2 = SqlType("char", 2)
 _T = {
     "name": _NAME, "int": INT, "small": SMALLINT, "tiny": TINYINT, "bit": BIT, "datetime": DATETIME, "char2": _CHAR2,
-    "desc": nvarchar(60), "text": nvarchar(4000), "max": nvarchar(-1), "guid": SqlType("uniqueidentifier"),
+    "big": BIGINT, "desc": nvarchar(60), "text": nvarchar(4000), "max": nvarchar(-1),
+    "guid": SqlType("uniqueidentifier"),
 }  # fmt: skip
 
 
@@ -43,6 +44,17 @@ def _ticks(column: str) -> str:
 _COLLATION = "'SQL_Latin1_General_CP1_CI_AS'"
 _TABLES = "tsql.tables t JOIN tsql.schemas s ON s.dbid = t.dbid AND s.lname = t.lschema WHERE t.dbid = {db}"
 _COLUMNS = "tsql.tables t CROSS JOIN LATERAL jsonb_array_elements(t.def->'columns') c WHERE t.dbid = {db}"
+_ALL_COLUMNS = (
+    "(SELECT id, dbid, def FROM tsql.tables UNION ALL SELECT id, dbid, def FROM tsql.objects WHERE kind = 'V') t "
+    "CROSS JOIN LATERAL jsonb_array_elements(t.def->'columns') c WHERE t.dbid = {db}"
+)
+# A default has no id of its own: tables' ids are 16 apart, columns at most 1,024.
+_DEFAULT_ID = "1200000000 + (t.id - 581577110) / 16 * 1024 + (c->>'id')::int4"
+_GENERATED = "CASE c->>'generated' WHEN 'ROW START' THEN 1 WHEN 'ROW END' THEN 2 ELSE 0 END::int2"
+_GENERATED_NAME = (
+    "CASE c->>'generated' WHEN 'ROW START' THEN 'AS_ROW_START' WHEN 'ROW END' THEN 'AS_ROW_END' "
+    "ELSE 'NOT_APPLICABLE' END"
+)
 _COLUMN_LIST = (
     "object_id:int name:name? column_id:int system_type_id:tiny user_type_id:int max_length:small "
     "precision:tiny scale:tiny "
@@ -56,9 +68,10 @@ _COLUMN_SQL = (
     "SELECT t.id, c->>'name', (c->>'id')::int4, (c->'sys'->>0)::int2, (c->'sys'->>1)::int4, (c->'sys'->>2)::int2, "
     "(c->'sys'->>3)::int2, (c->'sys'->>4)::int2, c->'type'->'collation'->>'name', (c->>'nullable')::bool, "
     "(c->'type'->>'name') IN ('char','varchar','binary','varbinary','nchar','nvarchar'), false, "
-    "jsonb_typeof(c->'identity') = 'array', false, false, false, false, 0, "
-    "CASE WHEN c->>'default' IS NULL THEN 0 ELSE t.id + (c->>'id')::int4 END, false, false, 0::int2, 'NOT_APPLICABLE', "
-    f"false, false, NULL::int4, NULL::int4, NULL::int4, false FROM {_COLUMNS}"
+    "jsonb_typeof(c->'identity') = 'array', c->>'computed' IS NOT NULL, false, false, false, 0, "
+    f"CASE WHEN c->>'default' IS NULL THEN 0 ELSE {_DEFAULT_ID} END, false, false, "
+    f"{_GENERATED}, {_GENERATED_NAME}, coalesce((c->>'hidden')::bool, false), "
+    f"false, NULL::int4, NULL::int4, NULL::int4, false FROM {_ALL_COLUMNS}"
 )
 _OBJECT_LIST = (
     "name:name object_id:int principal_id:int? schema_id:int parent_object_id:int type:char2? type_desc:desc? "
@@ -87,6 +100,30 @@ _UNIQUE = (
 )
 _CHECKS = _constraint_rows("checks", "C ", "CHECK_CONSTRAINT")
 _KEYS = _constraint_rows("foreign_keys", "F ", "FOREIGN_KEY_CONSTRAINT")
+_TRIGGER_ROWS = "tsql.tables t CROSS JOIN LATERAL jsonb_array_elements(t.def->'triggers') g"
+_TRIGGERS = _constraint_rows("triggers", "TR", "SQL_TRIGGER")
+_DEFAULTS = (
+    f"SELECT c->>'default_name', {_DEFAULT_ID}, NULL::int4, s.id, t.id, 'D ', 'DEFAULT_CONSTRAINT', "
+    f"{_ticks('t.created')}, {_ticks('t.modified')}, false FROM tsql.tables t JOIN tsql.schemas s ON s.dbid = t.dbid "
+    "AND s.lname = t.lschema CROSS JOIN LATERAL jsonb_array_elements(t.def->'columns') c WHERE t.dbid = {db} "
+    "AND c->>'default' IS NOT NULL"
+)
+
+
+def _object_rows(kind: str, shown: str, description: str) -> str:
+    return (
+        f"SELECT o.def->>'name', o.id, NULL::int4, s.id, 0, '{shown}', '{description}', {_ticks('o.created')}, "
+        f"{_ticks('o.modified')}, false FROM tsql.objects o JOIN tsql.schemas s ON s.dbid = o.dbid AND "
+        f"s.lname = o.lschema WHERE o.dbid = {{db}} AND o.kind = '{kind}'"
+    )
+
+
+_VIEWS = _object_rows("V", "V ", "VIEW")
+_SYNONYMS = _object_rows("SN", "SN", "SYNONYM")
+_BASE_NAME = (
+    "(SELECT string_agg('[' || replace(p, ']', ']]') || ']', '.' ORDER BY n) FROM "
+    "jsonb_array_elements_text(o.def->'target') WITH ORDINALITY x(p, n))"
+)
 _INDEXES = "tsql.tables t CROSS JOIN LATERAL jsonb_array_elements(t.def->'indexes') i"
 _ID = (
     "(SELECT (x->>'id')::int4 FROM jsonb_array_elements({table}.def->'columns') x "
@@ -105,7 +142,19 @@ SESSION_COLUMNS = (
     "open_transaction_count", "is_user_process",
 )  # fmt: skip
 
+LOCK_COLUMNS = (
+    "resource_database_id", "resource_description", "request_mode", "request_session_id", "request_owner_type",
+    "request_reference_count",
+)  # fmt: skip
+
 VIEWS: dict[str, View] = {
+    "sys.dm_tran_locks": _view(  # application locks that are held; no others are known
+        "resource_type:desc resource_database_id:int resource_description:desc resource_associated_entity_id:int? "
+        "request_mode:desc request_type:desc request_status:desc request_session_id:int request_owner_type:desc "
+        "request_reference_count:small",
+        "SELECT 'APPLICATION', resource_database_id, resource_description, 0, request_mode, 'LOCK', 'GRANT', "
+        "request_session_id, request_owner_type, request_reference_count FROM {locks}",
+    ),
     "sys.dm_exec_sessions": _view(
         "session_id:small host_name:name? program_name:name? login_name:name status:desc "
         "transaction_isolation_level:small database_id:small open_transaction_count:int is_user_process:bit",
@@ -125,25 +174,58 @@ VIEWS: dict[str, View] = {
         _OBJECT_LIST + " is_external:bit temporal_type:tiny? temporal_type_desc:desc? is_memory_optimized:bit?",
         _TABLE_ROWS.replace(", false FROM", ", false, false, 0::int2, 'NON_TEMPORAL_TABLE', false FROM"),
     ),
-    "sys.objects": _view(_OBJECT_LIST, " UNION ALL ".join([_TABLE_ROWS, _PRIMARY, _UNIQUE, _CHECKS, _KEYS])),
-    "sys.views": _view(_OBJECT_LIST, f"SELECT * FROM ({_TABLE_ROWS}) q WHERE false"),
-    "sys.triggers": _view(
-        "name:name object_id:int parent_class:tiny parent_id:int type:char2 is_disabled:bit is_instead_of_trigger:bit",
-        "SELECT ''::text, 0, 0::int2, 0, ''::text, false, false WHERE false",
+    "sys.objects": _view(
+        _OBJECT_LIST,
+        " UNION ALL ".join([_TABLE_ROWS, _PRIMARY, _UNIQUE, _CHECKS, _KEYS, _DEFAULTS, _TRIGGERS, _VIEWS, _SYNONYMS]),
     ),
-    "sys.synonyms": _view(_OBJECT_LIST, f"SELECT * FROM ({_TABLE_ROWS}) q WHERE false"),
-    "sys.computed_columns": _view(_COLUMN_LIST, f"SELECT * FROM ({_COLUMN_SQL}) q WHERE false"),
+    "sys.views": _view(_OBJECT_LIST, _VIEWS),
+    "sys.synonyms": _view(
+        _OBJECT_LIST + " base_object_name:text?", _SYNONYMS.replace(", false FROM", f", false, {_BASE_NAME} FROM")
+    ),
+    "sys.triggers": _view(
+        "name:name object_id:int parent_class:tiny parent_class_desc:desc? parent_id:int type:char2 type_desc:desc? "
+        "create_date:datetime modify_date:datetime is_ms_shipped:bit is_disabled:bit is_not_for_replication:bit "
+        "is_instead_of_trigger:bit",
+        "SELECT g->>'name', (g->>'object_id')::int4, 1::int2, 'OBJECT_OR_COLUMN', t.id, 'TR', 'SQL_TRIGGER', "
+        f"{_ticks('t.created')}, {_ticks('t.modified')}, false, (g->>'disabled')::bool, false, "
+        f"(g->>'instead_of')::bool FROM {_TRIGGER_ROWS} WHERE t.dbid = {{db}}",
+    ),
+    "sys.trigger_events": _view(
+        "object_id:int type:int type_desc:desc is_first:bit? is_last:bit? event_group_type:int? "
+        "event_group_type_desc:desc? is_trigger_event:bit?",
+        "SELECT (g->>'object_id')::int4, CASE e WHEN 'INSERT' THEN 1 WHEN 'UPDATE' THEN 2 ELSE 3 END, e, false, false, "
+        f"NULL::int4, NULL::text, true FROM {_TRIGGER_ROWS} CROSS JOIN LATERAL "
+        "jsonb_array_elements_text(g->'events') e WHERE t.dbid = {db}",
+    ),
+    "sys.sql_modules": _view(
+        "object_id:int definition:max? uses_ansi_nulls:bit? uses_quoted_identifier:bit? is_schema_bound:bit?",
+        "SELECT (g->>'object_id')::int4, g->>'text', true, true, false FROM "
+        f"{_TRIGGER_ROWS} WHERE t.dbid = {{db}} UNION ALL "
+        "SELECT o.id, o.def->>'text', true, true, false FROM tsql.objects o WHERE o.dbid = {db} AND o.kind = 'V'",
+    ),
+    "sys.computed_columns": _view(
+        "object_id:int name:name? column_id:int system_type_id:tiny user_type_id:int max_length:small precision:tiny "
+        "scale:tiny collation_name:name? is_nullable:bit? is_computed:bit definition:max? "
+        "uses_database_collation:bit is_persisted:bit",
+        "SELECT t.id, c->>'name', (c->>'id')::int4, (c->'sys'->>0)::int2, (c->'sys'->>1)::int4, "
+        "(c->'sys'->>2)::int2, (c->'sys'->>3)::int2, (c->'sys'->>4)::int2, c->'type'->'collation'->>'name', "
+        "(c->>'nullable')::bool, true, '(' || (c->>'computed') || ')', true, (c->>'persisted')::bool FROM "
+        f"{_COLUMNS} AND c->>'computed' IS NOT NULL",
+    ),
     "sys.columns": _view(_COLUMN_LIST, _COLUMN_SQL),
     "sys.all_columns": _view(_COLUMN_LIST, _COLUMN_SQL),
     "sys.identity_columns": _view(
-        "object_id:int name:name? column_id:int seed_value:text? increment_value:text?",
-        "SELECT t.id, c->>'name', (c->>'id')::int4, c->'identity'->>0, c->'identity'->>1 FROM "
+        "object_id:int name:name? column_id:int system_type_id:tiny seed_value:text? increment_value:text? "
+        "last_value:text? is_not_for_replication:bit?",
+        "SELECT t.id, c->>'name', (c->>'id')::int4, (c->'sys'->>0)::int2, c->'identity'->>0, c->'identity'->>1, "
+        "(SELECT q.last_value::text FROM pg_sequences q WHERE q.schemaname = t.def->>'pg_schema' AND "
+        "q.sequencename = (t.def->>'pg_name') || '_c' || (c->>'id') || '_seq'), false FROM "
         + _COLUMNS
         + " AND jsonb_typeof(c->'identity') = 'array'",
     ),
     "sys.default_constraints": _view(
         "name:name object_id:int schema_id:int parent_object_id:int parent_column_id:int definition:max?",
-        "SELECT c->>'default_name', t.id + (c->>'id')::int4, s.id, t.id, (c->>'id')::int4, '(' || "
+        f"SELECT c->>'default_name', {_DEFAULT_ID}, s.id, t.id, (c->>'id')::int4, '(' || "
         "(c->>'default') || ')' FROM "
         "tsql.tables t JOIN tsql.schemas s ON s.dbid = t.dbid AND s.lname = t.lschema CROSS JOIN LATERAL "
         "jsonb_array_elements(t.def->'columns') c WHERE t.dbid = {db} AND c->>'default' IS NOT NULL",
@@ -156,17 +238,23 @@ VIEWS: dict[str, View] = {
     "sys.types": _view(
         "name:name system_type_id:tiny user_type_id:int schema_id:int max_length:small precision:tiny scale:tiny "
         "collation_name:name? is_nullable:bit? is_user_defined:bit is_assembly_type:bit",
-        f"SELECT * FROM (VALUES {_TYPE_ROWS}) q",
+        f"SELECT * FROM (VALUES {_TYPE_ROWS}) q UNION ALL "
+        "SELECT o.def->>'name', (c->'sys'->>0)::int2, (o.def->>'user_type_id')::int4, s.id, (c->'sys'->>2)::int2, "
+        "(c->'sys'->>3)::int2, (c->'sys'->>4)::int2, c->'type'->'collation'->>'name', (c->>'nullable')::bool, true, "
+        "false FROM tsql.objects o JOIN tsql.schemas s ON s.dbid = o.dbid AND s.lname = o.lschema CROSS JOIN LATERAL "
+        "jsonb_array_elements(o.def->'columns') c WHERE o.dbid = {db} AND o.kind = 'AT'",
     ),
     "sys.indexes": _view(
         "object_id:int name:name? index_id:int type:tiny type_desc:desc? is_unique:bit? is_primary_key:bit? "
-        "is_unique_constraint:bit? is_disabled:bit? has_filter:bit? filter_definition:max?",
+        "is_unique_constraint:bit? is_disabled:bit? has_filter:bit filter_definition:max? ignore_dup_key:bit? "
+        "is_hypothetical:bit?",
         "SELECT t.id, i->>'name', (i->>'id')::int4, CASE WHEN (i->>'clustered')::bool THEN 1 ELSE 2 END::int2, "
         "CASE WHEN (i->>'clustered')::bool THEN 'CLUSTERED' ELSE 'NONCLUSTERED' END, "
         "(i->>'unique')::bool, (i->>'primary')::bool, "
-        "(i->>'constraint')::bool AND NOT (i->>'primary')::bool, false, i->>'filter' IS NOT NULL, i->>'filter' "
+        "(i->>'constraint')::bool AND NOT (i->>'primary')::bool, false, i->>'filter' IS NOT NULL, i->>'filter', "
+        "false, false "
         f"FROM {_INDEXES} WHERE t.dbid = {{db}} UNION ALL "
-        "SELECT t.id, NULL, 0, 0::int2, 'HEAP', false, false, false, false, false, NULL FROM tsql.tables "
+        "SELECT t.id, NULL, 0, 0::int2, 'HEAP', false, false, false, false, false, NULL, false, false FROM tsql.tables "
         "t WHERE t.dbid = {db} "
         "AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(t.def->'indexes') i WHERE (i->>'clustered')::bool)",
     ),
@@ -175,8 +263,18 @@ VIEWS: dict[str, View] = {
         "is_descending_key:bit? is_included_column:bit?",
         "SELECT t.id, (i->>'id')::int4, k.n::int4, " + _ID.format(table="t", name="k.v->>0") + ", k.n::int2, 0::int2, "
         f"(k.v->>1)::bool, false FROM {_INDEXES} CROSS JOIN LATERAL jsonb_array_elements(i->'columns') "
-        f"WITH ORDINALITY k(v, n) "
-        "WHERE t.dbid = {db}",
+        f"WITH ORDINALITY k(v, n) WHERE t.dbid = {{db}} UNION ALL "
+        "SELECT t.id, (i->>'id')::int4, jsonb_array_length(i->'columns') + k.n::int4, "
+        + _ID.format(table="t", name="k.v")
+        + f", 0::int2, 0::int2, false, true FROM {_INDEXES} CROSS JOIN LATERAL "
+        "jsonb_array_elements_text(i->'include') WITH ORDINALITY k(v, n) WHERE t.dbid = {db}",
+    ),
+    "sys.partitions": _view(
+        "partition_id:text object_id:int index_id:int partition_number:int rows:big?",
+        "SELECT (t.id::int8 * 1024 + p.id)::text, t.id, p.id, 1, tsql.count_rows(t.def->>'pg_schema', "
+        "t.def->>'pg_name') FROM tsql.tables t CROSS JOIN LATERAL (SELECT (i->>'id')::int4 FROM "
+        "jsonb_array_elements(t.def->'indexes') i UNION SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM "
+        "jsonb_array_elements(t.def->'indexes') i WHERE (i->>'clustered')::bool)) p(id) WHERE t.dbid = {db}",
     ),
     "sys.key_constraints": _view(
         _OBJECT_LIST + " unique_index_id:int? is_system_named:bit",
@@ -190,7 +288,7 @@ VIEWS: dict[str, View] = {
         "update_referential_action_desc:desc?",
         _KEYS.replace(
             ", false FROM",
-            ", false, (k->>'target_id')::int4, 1, false, false, "
+            ", false, (k->>'target_id')::int4, 1, false, coalesce(k->>'trusted' = 'false', false), "
             + ", ".join(
                 f"CASE k->>'{a}' WHEN 'CASCADE' THEN 1 WHEN 'SET NULL' THEN 2 WHEN 'SET DEFAULT' THEN 3 ELSE 0 "
                 f"END::int2, "
@@ -214,7 +312,9 @@ VIEWS: dict[str, View] = {
     ),
     "information_schema.tables": _view(
         "TABLE_CATALOG:name? TABLE_SCHEMA:name? TABLE_NAME:name TABLE_TYPE:text?",
-        f"SELECT {{name}}, s.name, t.def->>'name', 'BASE TABLE' FROM {_TABLES}",
+        f"SELECT {{name}}, s.name, t.def->>'name', 'BASE TABLE' FROM {_TABLES} UNION ALL "
+        f"SELECT {{name}}, v.name, o.def->>'name', 'VIEW' FROM tsql.objects o JOIN tsql.schemas v ON v.dbid = o.dbid "
+        "AND v.lname = o.lschema WHERE o.dbid = {db} AND o.kind = 'V'",
     ),
     "information_schema.schemata": _view(
         "CATALOG_NAME:name? SCHEMA_NAME:name SCHEMA_OWNER:name?",
@@ -237,7 +337,8 @@ VIEWS: dict[str, View] = {
         "('time','datetime2','datetimeoffset') "
         "THEN (c->'sys'->>4)::int2 WHEN c->'type'->>'name' = 'datetime' THEN 3 WHEN c->'type'->>'name' "
         "IN ('date','smalldatetime') "
-        "THEN 0 END::int2, c->'type'->'collation'->>'name' FROM tsql.tables t JOIN tsql.schemas s ON "
+        "THEN 0 END::int2, c->'type'->'collation'->>'name' FROM (SELECT dbid, lschema, def FROM tsql.tables UNION ALL "
+        "SELECT dbid, lschema, def FROM tsql.objects WHERE kind = 'V') t JOIN tsql.schemas s ON "
         "s.dbid = t.dbid AND "
         "s.lname = t.lschema CROSS JOIN LATERAL jsonb_array_elements(t.def->'columns') c WHERE t.dbid = {db}",
     ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..contract import Isolation
 from . import catalog
 from .bound import SourceColumn
-from .system_view_sql import SESSION_COLUMNS, VIEWS
+from .system_view_sql import LOCK_COLUMNS, SESSION_COLUMNS, VIEWS
 
 if TYPE_CHECKING:
     from .session import EngineSession
@@ -24,6 +24,7 @@ def find(session: EngineSession, parts: tuple[str, ...]) -> tuple[str, list[Sour
         return None
     sql = view.sql.replace("{db}", str(found[0])).replace("{name}", _quote(found[1]))
     sql = sql.replace("{sessions}", _sessions(session)) if "{sessions}" in sql else sql
+    sql = sql.replace("{locks}", _locks(session)) if "{locks}" in sql else sql
     columns = [SourceColumn(name, f"o{i + 1}", t, nullable) for i, (name, t, nullable) in enumerate(view.columns)]
     names = ", ".join(f"o{i + 1}" for i in range(len(columns)))
     return f"SELECT * FROM ({sql}) v({names})", columns
@@ -42,6 +43,26 @@ def _sessions(session: EngineSession) -> str:
             f"{database[0] if database else 0}::int2, {open_one.trancount}, true)"
         )
     return f"(VALUES {', '.join(rows)}) AS s({', '.join(SESSION_COLUMNS)})"
+
+
+_LOCK_LETTER = {"shared": "S", "update": "U", "exclusive": "X"}
+
+
+def _locks(session: EngineSession) -> str:
+    """Every application lock held, in the order of `LOCK_COLUMNS`."""
+    rows = []
+    for open_one in session.engine.sessions():
+        for lock, held in list(open_one.app_locks.items()):
+            database = catalog.database_id(session.pg, lock.database)
+            shown = f"0:[{lock.name[:32]}]:({lock.key(0) & 0xFFFFFFFF:08x})"
+            rows.append(
+                f"({database[0] if database else 0}, {_quote(shown)}, '{_LOCK_LETTER[held.mode]}', {open_one.spid}, "
+                f"'{'SESSION' if lock.owner == 'session' else 'TRANSACTION'}', {held.count}::int2)"
+            )
+    if not rows:
+        nothing = "0, '', '', 0, '', 0::int2"
+        return f"(SELECT {nothing} WHERE false) AS l({', '.join(LOCK_COLUMNS)})"
+    return f"(VALUES {', '.join(rows)}) AS l({', '.join(LOCK_COLUMNS)})"
 
 
 _LEVEL = {level.name.replace("_", " "): level.name for level in Isolation}

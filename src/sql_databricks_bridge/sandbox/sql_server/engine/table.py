@@ -22,6 +22,17 @@ class TableColumn:
     default: str | None = None  # T-SQL text
     default_name: str | None = None
     keyed: bool = False
+    computed: str | None = None  # T-SQL text
+    computed_pg: str | None = None  # the same for PostgreSQL
+    persisted: bool = False
+    generated: str | None = None  # ROW START, ROW END
+    hidden: bool = False
+    user_type: int | None = None  # an alias type's user_type_id
+
+    @property
+    def read_only(self) -> bool:
+        """Whether its value is made by the server: computed, rowversion or a period's."""
+        return self.computed is not None or self.generated is not None or self.type.name == "timestamp"
 
     @property
     def pg(self) -> str:
@@ -68,6 +79,19 @@ class ForeignKey:
     on_delete: str
     on_update: str
     object_id: int = 0
+    trusted: bool = True  # False once a bulk load has passed it over
+
+
+@dataclass(slots=True)
+class Trigger:
+    """A DML trigger; `text` is the batch that made it."""
+
+    name: str
+    object_id: int
+    events: list[str]
+    text: str
+    instead_of: bool = False
+    disabled: bool = False
 
 
 @dataclass(slots=True)
@@ -85,6 +109,8 @@ class Table:
     checks: list[Check] = field(default_factory=list)
     foreign_keys: list[ForeignKey] = field(default_factory=list)
     created: str = ""
+    triggers: list[Trigger] = field(default_factory=list)
+    period: tuple[str, str] | None = None
 
     @property
     def pg(self) -> str:
@@ -103,7 +129,7 @@ class Table:
         d = asdict(self)
         for column, c in zip(d["columns"], self.columns, strict=True):
             system, user, *_ = SYSTEM_TYPES[c.type.name]
-            column["sys"] = [system, user, byte_length(c.type), *precision_scale(c.type)]
+            column["sys"] = [system, c.user_type or user, byte_length(c.type), *precision_scale(c.type)]
         return json.dumps(d)
 
     @classmethod
@@ -113,7 +139,17 @@ class Table:
         indexes = [Index(**{**i, "columns": [tuple(c) for c in i["columns"]]}) for i in d.pop("indexes")]
         checks = [Check(**c) for c in d.pop("checks")]
         keys = [ForeignKey(**f) for f in d.pop("foreign_keys")]
-        return cls(**d, columns=columns, indexes=indexes, checks=checks, foreign_keys=keys)
+        triggers = [Trigger(**t) for t in d.pop("triggers", [])]
+        period = d.pop("period", None)
+        return cls(
+            **d,
+            columns=columns,
+            indexes=indexes,
+            checks=checks,
+            foreign_keys=keys,
+            triggers=triggers,
+            period=tuple(period) if period else None,
+        )
 
 
 def _column(d: dict[str, Any]) -> TableColumn:

@@ -203,6 +203,11 @@ def key_kind(c: Collation | None) -> str:
     return case + ("ai" if upper.endswith("_AI") else "")
 
 
+def is_system_type(name: str) -> bool:
+    """Whether a written name, in lower case, begins a system type's."""
+    return _SYNONYMS.get(name, name) in SYSTEM_TYPES or name in ("double", "national", "sysname", "char", "rowversion")
+
+
 def make_type(name: str, args: list[int | str], line: int = 0) -> SqlType:
     """A type from its written name and arguments (ints, or 'max')."""
     lower = name.lower()

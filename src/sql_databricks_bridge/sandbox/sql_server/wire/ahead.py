@@ -20,11 +20,11 @@ class _End:
 class Ahead(Generic[T]):
     """Iterate over it, then `close` it (or use `with`): the source is not running afterwards."""
 
-    def __init__(self, source: Iterator[T], depth: int = _DEPTH) -> None:
+    def __init__(self, source: Iterator[T], depth: int = _DEPTH, name: str = "tds-encode") -> None:
         self._source = source
         self._queue: queue.Queue[T | _End] = queue.Queue(depth)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tds-encode", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[T]:

@@ -1,31 +1,35 @@
 """Bulk load messages (MS-TDS 2.2.6.1): COLMETADATA, rows and DONE from the client, to Arrow batches.
 
-Rows lie one behind the other with no index, so Python walks their lengths once; values are then cut out and decoded
-a column at a time. Blocks with anything unusual in them (NBCROW, values in several chunks, text pointers, sql_variant)
-are read value by value.
+Blocks of rows are cut into columns by `bulkwalk`; the columns are decoded whole. Where something unusual is in the way
+(NBCROW, values in several chunks) a block is read value by value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from ..contract import BulkLoad, Column, Message, SqlError
+from ..contract import BulkLoad, Column, Message, SqlError, SqlType
+from .bulkwalk import DONE, NBCROW, ROW, Block, Cells, walk
 from .bytecursor import ByteCursor
-from .decode import InvalidValueError, Valid, decode_pieces, decode_values
+from .decode import (
+    FIXED_TYPES,
+    InvalidValueError,
+    decode_matrix,
+    decode_pieces,
+    decode_values,
+    fixed_width,
+    matrix_fits,
+)
 from .errors import MalformedError, TruncatedError
-from .textdata import Pieces
 from .typeread import Framing, WireType, read_type_info
 from .values import read_value
 
-_COLMETADATA, _ROW, _NBCROW, _DONE = 0x81, 0xD1, 0xD2, 0xFD
+_COLMETADATA = 0x81
 _BLOCK_BYTES = 1024 * 1024
 _METADATA_LIMIT_BYTES = 4 * 1024 * 1024
 _FLAG_NULLABLE, _FLAG_IDENTITY = 0x01, 0x10
-_PLP_NULL = b"\xff" * 8
 
 
 def read_bulk_load(payloads: Iterator[bytes]) -> BulkLoad:
@@ -91,7 +95,7 @@ def _batches(
             buffer = buffer[used:]
             if not count or not buffer:
                 break
-        if buffer[:1] == bytes((_DONE,)):
+        if buffer[:1] == bytes((DONE,)):
             for _ in payloads:
                 pass
             return
@@ -105,134 +109,54 @@ def _decode_block(
 ) -> tuple[int, list[pa.Array], int]:
     """(rows, their columns, bytes used) of what is whole in `buffer`."""
     try:
-        marks, used = _walk(types, buffer)
-        if marks is None:
+        block = Block(buffer)
+        found = walk(types, block)
+        if found is None:
             return _decode_slowly(types, buffer)
-        if not len(marks):
-            return 0, [], used
-        arrays = [_decode_column(wire_type, buffer, marks, index) for index, wire_type in enumerate(types)]
+        cells, used = found
+        count = len(cells[0].starts) if cells else 0
+        arrays = [_decode_column(each, block, cells[index]) for index, each in enumerate(types)]
     except InvalidValueError as exc:
         index = next(i for i, wire_type in enumerate(types) if wire_type.type is exc.type)
         name = columns[index].name
         text = f"Received an invalid column length or value from the bcp client for colid {index + 1} ({name}), row "
         raise SqlError(Message(4815, text + f"{done + exc.row + 1}: {exc}.")) from exc
-    return len(marks), arrays, used
+    return count, arrays, used
 
 
-_CODES = {Framing.FIXED: 0, Framing.BYTE: 1, Framing.SHORT: 2, Framing.PLP: 3}
+def _decode_column(wire_type: WireType, block: Block, cells: Cells) -> pa.Array:
+    sql_type = wire_type.type
+    if sql_type.name in FIXED_TYPES:
+        matrix = block.matrix(cells, fixed_width(sql_type))
+        if matrix is not None and matrix_fits(sql_type, matrix):
+            return decode_matrix(sql_type, matrix, cells.valid)
+    elif wire_type.framing is Framing.SHORT:
+        _check_lengths(sql_type, cells)
+    return decode_pieces(sql_type, block.pieces(cells), cells.valid)
 
 
-def _walk(types: list[WireType], buffer: bytes) -> tuple[npt.NDArray[np.int64] | None, int]:
-    """Where each value of the whole rows starts and each row ends, and where the last of them ends.
-
-    None where a block is unusual.
-    """
-    plan = [(_CODES.get(wire_type.framing, 4), wire_type.size) for wire_type in types]
-    if any(code == 4 for code, _ in plan):
-        return None, 0
-    marks: list[int] = []
-    append = marks.append
-    start = position = whole = 0
-    size = len(buffer)
-    try:
-        while position < size:
-            token = buffer[position]
-            if token != _ROW:
-                if token == _NBCROW:
-                    return None, 0
-                if token != _DONE:
-                    raise MalformedError(f"token 0x{token:02X} among bulk rows")
-                break
-            start = position
-            position += 1
-            for code, width in plan:
-                append(position)
-                if code == 1:
-                    position += buffer[position] + 1
-                elif code == 2:
-                    length = buffer[position] | buffer[position + 1] << 8
-                    position += 2 if length == 0xFFFF else length + 2
-                elif code == 0:
-                    position += width
-                else:
-                    end = _walk_plp(buffer, position)
-                    if end is None:
-                        return None, 0
-                    position = end
-            append(position)
-            if position > size:
-                break
-            whole += 1
-    except IndexError:
-        position = size + 1
-    if position > size:
-        position = start
-    del marks[whole * (len(plan) + 1) :]
-    return np.array(marks, np.int64).reshape(whole, len(plan) + 1), position
-
-
-def _walk_plp(buffer: bytes, position: int) -> int | None:
-    """The end of a PLP value of at most one chunk, or None."""
-    if buffer[position : position + 8] == _PLP_NULL:
-        return position + 8
-    head = position + 12
-    if head > len(buffer):
-        raise IndexError
-    length = int.from_bytes(buffer[position + 8 : head], "little")
-    if length == 0:
-        return head
-    end = head + length + 4
-    if end > len(buffer):
-        raise IndexError
-    return end if buffer[head + length : end] == b"\0\0\0\0" else None
-
-
-def _decode_column(wire_type: WireType, buffer: bytes, marks: npt.NDArray[np.int64], index: int) -> pa.Array:
-    starts, ends = marks[:, index], marks[:, index + 1]
-    data = np.frombuffer(buffer, np.uint8)
-    framing = wire_type.framing
-    if framing is Framing.FIXED:
-        valid: Valid = np.ones(len(marks), np.bool_)
-    elif framing is Framing.BYTE:
-        valid = ends - starts > 1
-        starts = starts + 1
-    elif framing is Framing.SHORT:
-        valid = (data[starts] & data[starts + 1]) != 0xFF
-        starts = starts + 2
-    else:
-        valid = ends - starts > 8
-        empty = ends - starts == 12
-        starts = np.where(valid, starts + 12, ends)
-        ends = np.where(valid & ~empty, ends - 4, np.maximum(starts, ends))
-    return decode_pieces(wire_type.type, _cut_out(buffer, starts, ends), valid)
-
-
-def _cut_out(buffer: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Pieces:
-    """The values laid end to end. They alternate with what is between them, so that Arrow can take every other one."""
-    count = len(starts)
-    edges = np.empty(2 * count + 1, np.int64)
-    edges[0:-1:2], edges[1::2], edges[-1] = starts, ends, len(buffer)
-    everything = pa.Array.from_buffers(pa.large_binary(), 2 * count, [None, pa.py_buffer(edges), pa.py_buffer(buffer)])
-    values = everything.take(pa.array(np.arange(0, 2 * count, 2)))
-    _, offsets, data = values.buffers()
-    if offsets is None or not count:
-        return Pieces(np.zeros(count + 1, np.int64), pa.py_buffer(b""))
-    return Pieces(np.frombuffer(offsets, np.int64)[: count + 1], data if data is not None else pa.py_buffer(b""))
+def _check_lengths(sql_type: SqlType, cells: Cells) -> None:
+    """No value may pass the length that COLMETADATA gave."""
+    most = (sql_type.length or 0) * (2 if sql_type.name in ("nchar", "nvarchar") else 1)
+    lengths = cells.ends - cells.starts
+    if len(lengths) and lengths.max() > most:
+        row = int((lengths > most).argmax())
+        raise InvalidValueError(sql_type, row, f"{int(lengths[row])} bytes where {most} are the most")
 
 
 def _decode_slowly(types: list[WireType], buffer: bytes) -> tuple[int, list[pa.Array], int]:
-    """Value by value; for blocks that `_walk` gives up."""
+    """Value by value; for blocks that `walk` gives up."""
     values: list[list[bytes | None]] = [[] for _ in types]
     cursor = ByteCursor(buffer)
     used = 0
     while cursor.remaining:
         token = cursor.u8()
-        if token == _DONE:
+        if token == DONE:
             break
-        if token not in (_ROW, _NBCROW):
+        if token not in (ROW, NBCROW):
             raise MalformedError(f"token 0x{token:02X} among bulk rows")
         try:
-            nulls = cursor.take((len(types) + 7) // 8) if token == _NBCROW else bytes((len(types) + 7) // 8)
+            nulls = cursor.take((len(types) + 7) // 8) if token == NBCROW else bytes((len(types) + 7) // 8)
             row = [
                 None if nulls[i // 8] >> (i % 8) & 1 else read_value(cursor, wire_type, in_row=True)
                 for i, wire_type in enumerate(types)

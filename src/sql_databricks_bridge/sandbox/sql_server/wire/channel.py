@@ -7,6 +7,7 @@ One thread receives, one sends. TLS runs on memory buffers, so that the handshak
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -42,19 +43,35 @@ class Channel:
 
     def receive_packet(self) -> Packet:
         """The next packet; `DisconnectedError` at the end of the stream."""
-        packet_type, status, length = parse_header(self._receive(HEADER_SIZE))
-        return Packet(packet_type, status, self._receive(length))
+        return self._receive(most=1)[0]
 
-    def _receive(self, count: int) -> bytes:
+    def receive_packets(self) -> list[Packet]:
+        """The next packet and those that came with it."""
+        return self._receive(most=None)
+
+    def _receive(self, most: int | None) -> list[Packet]:
         buffer = self._raw if self._tls is None else self._clear
-        while len(buffer) < count:
-            if self._tls is None:
-                self._fill_raw()
-            else:
-                self._fill_clear()
-        data = bytes(buffer[:count])
-        del buffer[:count]
-        return data
+        packets: list[Packet] = []
+        while not packets:
+            used = 0
+            while len(buffer) - used >= HEADER_SIZE and (most is None or len(packets) < most):
+                packet_type, status, length = parse_header(buffer[used : used + HEADER_SIZE])
+                end = used + HEADER_SIZE + length
+                if end > len(buffer):
+                    break
+                with memoryview(buffer) as view:
+                    packets.append(Packet(packet_type, status, bytes(view[used + HEADER_SIZE : end])))
+                used = end
+            del buffer[:used]
+            if not packets:
+                self._fill()
+        return packets
+
+    def _fill(self) -> None:
+        if self._tls is None:
+            self._fill_raw()
+        else:
+            self._fill_clear()
 
     def _fill_raw(self) -> None:
         try:
@@ -73,6 +90,8 @@ class Channel:
             try:
                 while data := self._tls.read(_RECEIVE_SIZE):
                     self._clear += data
+                    if not self._tls.pending() and not self._incoming.pending:
+                        return
             except ssl.SSLWantReadError:
                 return
             except ssl.SSLError as exc:
@@ -161,6 +180,12 @@ class Channel:
     def set_timeout(self, seconds: float | None) -> None:
         """How long one receive may wait (for clients that connect and say nothing)."""
         self._socket.settimeout(seconds)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until the client sends or leaves, at most `timeout_s`; whether it did. For who receives."""
+        if self._raw:
+            return True
+        return bool(select.select([self._socket], [], [], timeout_s)[0])
 
     def hang_up(self) -> None:
         """Wake both threads with an end of stream. Safe from any thread, idempotent."""

@@ -7,6 +7,9 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pyarrow as pa
 
 from ..contract import (
     BeginTransaction,
@@ -23,6 +26,7 @@ from ..contract import (
     TransactionRequest,
 )
 from . import tokens
+from .ahead import Ahead
 from .bulk import read_bulk_load
 from .bytecursor import ByteCursor
 from .channel import Channel
@@ -38,6 +42,9 @@ from .signon import Shared, SignedOn, sign_on
 from .tokens import DoneStatus
 
 log = logging.getLogger(__name__)
+
+_DECODED_AHEAD = 2
+"""Batches of a bulk load, of about a megabyte each, that may wait for the engine."""
 
 _STREAM_BROKEN = (
     "The incoming tabular data stream (TDS) protocol stream is incorrect. The stream ended unexpectedly. ({})"
@@ -100,7 +107,7 @@ class _Conversation:
         failure: WireError = DisconnectedError("the reader ended")
         try:
             while True:
-                self._inbox.put(self._channel.receive_packet())
+                self._inbox.put(*self._channel.receive_packets())
         except WireError as exc:
             failure = exc
         except Exception:
@@ -240,19 +247,28 @@ class _Conversation:
         return self._run(response, facts, descriptor, lambda: self._session.transaction(asked), procedure=False)
 
     def _bulk_load(self, response: Response, request: Request) -> Response:  # noqa: ARG002 (its packets come one by one)
-        facts = {"kind": "bulk", "statement": "BULK LOAD"}
+        facts = {"kind": "bulk", "statement": "BULK LOAD", "table": self._session.bulk_table}
         payloads = self._bulk_payloads()
+        ahead: list[Ahead[pa.RecordBatch]] = []
+
+        def start() -> Iterator[Event]:
+            load = read_bulk_load(payloads)
+            # Decoding goes on while the engine writes.
+            ahead.append(Ahead(load.batches, _DECODED_AHEAD, name="tds-decode"))
+            return self._session.bulk_load(replace(load, batches=response.shape_load(iter(ahead[0]))))
+
         try:
-            return self._run(
-                response,
-                facts,
-                self._wire.transaction,
-                lambda: self._session.bulk_load(read_bulk_load(payloads)),
-                procedure=False,
-            )
+            return self._run(response, facts, self._wire.transaction, start, procedure=False)
+        except DroppedError:
+            self._channel.hang_up()  # in the middle of what the client is sending
+            raise
         finally:
+            for each in ahead:
+                each.close()
+            if self._bulk_cancelled and self._logged is not None:
+                self._logged.outcome = "cancelled"
             # Clients send to the end whatever became of the load.
-            with contextlib.suppress(SqlError):
+            with contextlib.suppress(SqlError, WireError):  # who has left is met at the next request
                 for _ in payloads:
                     pass
 
@@ -278,7 +294,7 @@ class _Conversation:
         """Log one call, let the faults at it, run it, relay its events."""
         facts |= self._signed_on.facts()
         self._logged = logged = self._shared.requests.begin(self._session.spid, facts)
-        hooks = Hooks(self._shared.faults.check(facts), self._inbox)
+        hooks = Hooks(self._shared.faults.check(facts), self._inbox.wait_for_attention)
         response.use(hooks)
         try:
             self._check_descriptor(descriptor)
@@ -291,7 +307,7 @@ class _Conversation:
                     # It came after the check and before the engine began: tell it again.
                     self._session.cancel()
                 if hooks.withholds_answer:
-                    _exhaust(events)
+                    events = _complete(events)
                     hooks.after()
                 response.relay(events, procedure=procedure, more=more, no_metadata=no_metadata)
         except SqlError as exc:
@@ -328,12 +344,11 @@ class _Conversation:
         raise SqlError(Message(3989, text))
 
 
-def _exhaust(events: Iterator[Event]) -> None:
-    """Run to the end without an answer."""
-    for event in events:
-        if isinstance(event, RowSet):
-            for _ in event.batches:
-                pass
+def _complete(events: Iterator[Event]) -> Iterator[Event]:
+    """Run to the end, keeping the answer."""
+    return iter(
+        [replace(event, batches=iter(list(event.batches))) if isinstance(event, RowSet) else event for event in events]
+    )
 
 
 _STATEMENT_AT = {"sp_executesql": 0, "sp_prepexec": 2, "sp_prepare": 2, "sp_cursoropen": 1, "sp_cursorprepexec": 3}

@@ -61,7 +61,7 @@ def decode_pieces(sql_type: SqlType, pieces: Pieces, valid: Valid) -> pa.Array:
         return _with_nulls(pa.large_binary(), [pa.py_buffer(pieces.offsets), pieces.data], valid)
     if name == "sql_variant":
         return _variants(pieces, valid)
-    return _decode_fixed(sql_type, _matrix(sql_type, pieces, valid), valid)
+    return decode_matrix(sql_type, _matrix(sql_type, pieces, valid), valid)
 
 
 def fixed_width(sql_type: SqlType) -> int:
@@ -84,6 +84,8 @@ _PLAIN: dict[str, tuple[str, int, pa.DataType]] = {
     "float": ("<f8", 8, pa.float64()),
 }
 _OTHER = {"bit": 1, "smallmoney": 4, "money": 8, "smalldatetime": 4, "datetime": 8, "date": 3, "uniqueidentifier": 16}
+FIXED_TYPES = frozenset({*_PLAIN, *_OTHER, "decimal", "numeric", "time", "datetime2", "datetimeoffset"})
+"""Types whose values have one width, or, for decimals, a few."""
 
 
 def _matrix(sql_type: SqlType, pieces: Pieces, valid: Valid) -> Matrix:
@@ -103,7 +105,14 @@ def _matrix(sql_type: SqlType, pieces: Pieces, valid: Valid) -> Matrix:
     return out
 
 
-def _decode_fixed(sql_type: SqlType, matrix: Matrix, valid: Valid) -> pa.Array:
+def matrix_fits(sql_type: SqlType, matrix: Matrix) -> bool:
+    """Whether lines of this width are values of the type; decimals may be shorter than theirs."""
+    width = fixed_width(sql_type)
+    return matrix.shape[1] == width or (sql_type.name in ("decimal", "numeric") and 1 <= matrix.shape[1] < width)
+
+
+def decode_matrix(sql_type: SqlType, matrix: Matrix, valid: Valid) -> pa.Array:
+    """Values of a fixed-width type, one line for each, to the contract's Arrow type; lines of NULLs are zeros."""
     name = sql_type.name
     if name in _PLAIN:
         dtype, _, arrow = _PLAIN[name]

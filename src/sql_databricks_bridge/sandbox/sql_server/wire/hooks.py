@@ -2,7 +2,8 @@
 
 Facts to match on: `kind` (login, batch, rpc, transaction, bulk), `statement` (the SQL text; for sp_executesql,
 sp_prepare and sp_prepexec the statement they carry; for transaction requests BEGIN, COMMIT, ROLLBACK or SAVE
-TRANSACTION), `procedure`, `login`, `database`, `application`.
+TRANSACTION), `procedure`, `table` (of a bulk load, as `schema.name`), `login`, `database`, `application`. Each batch of
+a bulk copy is a bulk load of its own.
 
 | action | what happens |
 |---|---|
@@ -11,25 +12,29 @@ TRANSACTION), `procedure`, `login`, `database`, `application`.
 | `{"error_after_rows": n, "number": 1205, ...}` | that error after n rows of the answer, if it has so many |
 | `{"drop": "before"}` / `{"drop": "after"}` | the connection closes before it runs / when it has, without an answer |
 | `{"cut_response_after_bytes": n}` / `{"cut_response_after_rows": n}` | the connection closes amid the answer |
-| `{"delay_s": 0.5}` | it waits before it runs (a cancel ends the wait) |
+| `{"delay_s": 0.5}` | it waits before it runs (a cancel, or a client that leaves, ends the wait) |
+| `{"delay_after_s": 0.5}` | it runs, and its answer waits (likewise) |
+| `{"drop_after_rows": n}` | the connection closes when n rows of a bulk load have come; none of them stays |
 | `{"slow_rows": {"every": n, "seconds": s}}` | a pause after every n rows (a cancel ends it) |
+
+`error_after_rows` and `slow_rows` count the rows that come where the request is a bulk load; the connection closes
+`before` a bulk load is committed, or `after`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pyarrow as pa
 
 from ...faults import ActionSpec, FaultRule, Fired, Vocabulary, count, fields, one_of, positive_int, seconds, text
 from ..contract import Message, SqlError
-from .inbox import Inbox
 
 _MESSAGE = {"message": text, "severity": positive_int, "state": count}
 
 VOCABULARY = Vocabulary(
-    facts=frozenset({"kind", "statement", "procedure", "login", "database", "application"}),
+    facts=frozenset({"kind", "statement", "procedure", "table", "login", "database", "application"}),
     actions={
         "error": ActionSpec(positive_int, _MESSAGE),
         "error_after": ActionSpec(positive_int, _MESSAGE),
@@ -37,7 +42,9 @@ VOCABULARY = Vocabulary(
         "drop": ActionSpec(one_of("before", "after")),
         "cut_response_after_bytes": ActionSpec(count),
         "cut_response_after_rows": ActionSpec(count),
+        "drop_after_rows": ActionSpec(count),
         "delay_s": ActionSpec(seconds),
+        "delay_after_s": ActionSpec(seconds),
         "slow_rows": ActionSpec(fields({"every": positive_int, "seconds": seconds})),
     },
 )
@@ -48,11 +55,11 @@ class DroppedError(Exception):
 
 
 class Hooks:
-    """The faults that fire for one request. `inbox`, where there is one yet, ends pauses early."""
+    """The faults that fire for one request. `pause` waits so many seconds; it may return early."""
 
-    def __init__(self, fired: Fired, inbox: Inbox | None = None) -> None:
+    def __init__(self, fired: Fired, pause: Callable[[float], object]) -> None:
         self._fired = fired
-        self._inbox = inbox
+        self._pause = pause
         self._rows = 0
 
     def before(self) -> None:
@@ -68,10 +75,13 @@ class Hooks:
     def withholds_answer(self) -> bool:
         """Whether it must have run whole before `after` decides what is answered."""
         drop = self._fired.peek("drop")
-        return self._fired.peek("error_after") is not None or (drop is not None and drop.value == "after")
+        dropped = drop is not None and drop.value == "after"
+        return dropped or any(self._fired.peek(action) is not None for action in ("error_after", "delay_after_s"))
 
     def after(self) -> None:
         """When it has run and nothing is answered yet."""
+        if rule := self._fired.take("delay_after_s"):
+            self._pause(cast(float, rule.value))
         if rule := self._fired.take("error_after"):
             raise _error(rule, rule.value)
         if self._fired.take("drop", "after"):
@@ -88,24 +98,26 @@ class Hooks:
         self._fired.take("cut_response_after_bytes")
         raise DroppedError
 
-    def shape(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The rows of one result set with the rules' pauses, errors and cuts among them."""
+    def shape(
+        self, batches: Iterator[pa.RecordBatch], cut: str = "cut_response_after_rows"
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of one result set, or of a load, with the rules' pauses, errors and cuts among them."""
         slow = self._fired.take("slow_rows") if self._fired else None
         pause = cast(dict[str, Any], slow.value) if slow else None
         for batch in batches:
             start = 0
             while start < batch.num_rows:
-                self._stop_here()
-                size = self._until_stop(batch.num_rows - start, pause["every"] if pause else None)
+                self._stop_here(cut)
+                size = self._until_stop(batch.num_rows - start, pause["every"] if pause else None, cut)
                 yield batch.slice(start, size)
                 start, self._rows = start + size, self._rows + size
                 if pause and self._rows % pause["every"] == 0:
                     self._pause(pause["seconds"])
-        self._stop_here()
+        self._stop_here(cut)
 
-    def _until_stop(self, left: int, every: int | None) -> int:
+    def _until_stop(self, left: int, every: int | None, cut: str) -> int:
         stops = [left]
-        for action in ("error_after_rows", "cut_response_after_rows"):
+        for action in ("error_after_rows", cut):
             rule = self._fired.peek(action)
             if rule is not None and cast(int, rule.value) > self._rows:
                 stops.append(cast(int, rule.value) - self._rows)
@@ -113,15 +125,11 @@ class Hooks:
             stops.append(every - self._rows % every)
         return min(stops)
 
-    def _stop_here(self) -> None:
+    def _stop_here(self, cut: str) -> None:
         if rule := self._fired.take("error_after_rows", self._rows):
             raise _error(rule, rule.details.get("number", 50000))
-        if self._fired.take("cut_response_after_rows", self._rows):
+        if self._fired.take(cut, self._rows):
             raise DroppedError
-
-    def _pause(self, duration_s: float) -> None:
-        if self._inbox is not None:
-            self._inbox.wait_for_attention(duration_s)
 
 
 def _error(rule: FaultRule, number: object) -> SqlError:

@@ -45,14 +45,14 @@ class Inbox:
 
     # -- the reader's side ---------------------------------------------------------------------------------------
 
-    def put(self, packet: Packet) -> None:
-        """Add a packet, waiting for room; an attention also calls `on_attention` at once."""
-        attention = packet.type is PacketType.ATTENTION
+    def put(self, *packets: Packet) -> None:
+        """Add packets, waiting for room; an attention also calls `on_attention` at once."""
+        attention = any(packet.type is PacketType.ATTENTION for packet in packets)
         with self._changed:
             while self._size > _LIMIT_BYTES and self._failure is None and not attention:
                 self._changed.wait()
-            self._items.append(packet)
-            self._size += len(packet.payload)
+            self._items.extend(packets)
+            self._size += sum(len(packet.payload) for packet in packets)
             self._attention = self._attention or attention
             self._changed.notify_all()
         if attention:
@@ -104,10 +104,13 @@ class Inbox:
 
     def payloads(self) -> Iterator[bytes]:
         """The pieces of a streamed message, to its end. `AttentionError` where the client takes it back."""
-        for packet in self._rest(PacketType.BULK_LOAD):
-            if packet.status & IGNORE:
+        ended = False
+        while not ended:
+            packets = self._get_run(PacketType.BULK_LOAD)
+            if any(packet.status & IGNORE for packet in packets):
                 raise IgnoredError
-            yield packet.payload
+            ended = packets[-1].last
+            yield b"".join([packet.payload for packet in packets])
 
     def take_attention(self) -> bool:
         """Whether an attention waited; it is answered with this call."""
@@ -122,17 +125,30 @@ class Inbox:
             self._changed.notify_all()
             return True
 
+    def _get_run(self, expected: PacketType) -> list[Packet]:
+        """All packets of a message that are there, one at least."""
+        run = [self._check(self._get(), expected)]
+        with self._changed:
+            while not run[-1].last and self._items and self._items[0].type is expected:
+                run.append(self._items.popleft())
+                self._size -= len(run[-1].payload)
+            self._changed.notify_all()
+        return run
+
     def _rest(self, expected: PacketType) -> Iterator[Packet]:
         while True:
-            packet = self._get()
-            if packet.type is PacketType.ATTENTION:
-                self._answered()
-                raise AttentionError
-            if packet.type is not expected:
-                raise MalformedError(f"a {packet.type.name} packet inside a {expected.name} message")
+            packet = self._check(self._get(), expected)
             yield packet
             if packet.last:
                 return
+
+    def _check(self, packet: Packet, expected: PacketType) -> Packet:
+        if packet.type is PacketType.ATTENTION:
+            self._answered()
+            raise AttentionError
+        if packet.type is not expected:
+            raise MalformedError(f"a {packet.type.name} packet inside a {expected.name} message")
+        return packet
 
     def _get(self) -> Packet:
         with self._changed:

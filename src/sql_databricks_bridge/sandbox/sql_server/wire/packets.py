@@ -51,7 +51,7 @@ class Packet:
         return bool(self.status & EOM)
 
 
-def parse_header(header: bytes) -> tuple[PacketType, int, int]:
+def parse_header(header: bytes | bytearray) -> tuple[PacketType, int, int]:
     """(type, status, payload length) of an 8-byte header."""
     length = int.from_bytes(header[2:4], "big")
     if length < HEADER_SIZE:

@@ -19,6 +19,7 @@ class Logged:
     kind: str
     statement: str
     procedure: str
+    table: str
     login: str
     database: str
     application: str
@@ -43,6 +44,7 @@ class RequestLog:
                 facts["kind"],
                 facts.get("statement", ""),
                 facts.get("procedure", ""),
+                facts.get("table", ""),
                 facts.get("login", ""),
                 facts.get("database", ""),
                 facts.get("application", ""),

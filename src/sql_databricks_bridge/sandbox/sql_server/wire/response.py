@@ -6,6 +6,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
+import pyarrow as pa
+
 from ..contract import (
     DatabaseChanged,
     Done,
@@ -66,6 +68,10 @@ class Response:
         self._hooks = hooks
         if (limit := hooks.byte_limit) is not None:
             self._limit = limit
+
+    def shape_load(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """A bulk load's rows with the faults among them."""
+        return self._hooks.shape(batches, cut="drop_after_rows") if self._hooks else batches
 
     # -- tokens --------------------------------------------------------------------------------------------------
 

@@ -122,7 +122,7 @@ def _log_in(wire: Wire, shared: Shared, login: Login7, packet_size: int) -> Sign
     try:
         if (refusal := login.refusal()) is not None:
             raise refusal
-        hooks = Hooks(shared.faults.check(facts))
+        hooks = Hooks(shared.faults.check(facts), wire.channel.wait)
         hooks.before()
         session = shared.engine.login(request)
         try:
