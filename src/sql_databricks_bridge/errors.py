@@ -23,6 +23,12 @@
     |-- LandingError                the way between the two
     |   |-- SpoolError              the local spool can't be written (disk full, not permitted)
     |   `-- ValueRefused            a value that can't be stored exactly
+    |-- SyncError                   applying events
+    |   |-- EventInvalid            the event can't be applied as it stands: it ends `failed`
+    |   |-- EventBlocked            a permission, a limit or a guard refuses it: it ends `blocked`
+    |   |-- CommitUnknown           Transient: the link was lost while a commit was under way; the ledger knows
+    |   |-- LedgerMissing           the ledger's schema is not in the target database
+    |   `-- AuditError              the audit log can't be written, so nothing may be changed
     `-- Cancelled                   somebody asked to stop
 
 `Transient` marks, by inheritance, what may be retried.
@@ -139,6 +145,30 @@ class SpoolError(LandingError):
 
 class ValueRefused(LandingError):
     """A value can't be stored exactly; the message names the column, the row and the reason."""
+
+
+class SyncError(BridgeError):
+    """Something about applying events failed."""
+
+
+class EventInvalid(SyncError):
+    """The event can't be applied as it stands; it ends `failed`, and nothing of it was applied."""
+
+
+class EventBlocked(SyncError):
+    """A permission, a limit or a guard refuses the event; it ends `blocked`, and nothing of it was applied."""
+
+
+class CommitUnknown(SyncError, Transient):
+    """The connection was lost while a commit was under way: only the ledger knows whether it happened."""
+
+
+class LedgerMissing(SyncError):
+    """The ledger's schema is not in the target database."""
+
+
+class AuditError(SyncError):
+    """The audit log can't be written, so nothing may be changed."""
 
 
 class Cancelled(BridgeError):

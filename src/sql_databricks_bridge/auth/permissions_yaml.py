@@ -1,0 +1,274 @@
+"""permissions.yaml read and checked: every problem told at once with its line, no secret in any of them."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from sql_databricks_bridge.auth.patterns import Home, SourcePattern, TablePattern
+from sql_databricks_bridge.auth.permissions import Access, Permissions, TablePermission, User, token_digest
+from sql_databricks_bridge.core.config import Environment
+from sql_databricks_bridge.core.suggestions import closest
+from sql_databricks_bridge.core.yaml_text import Items, Node, Place, Scalar, Tree, load_yaml
+from sql_databricks_bridge.errors import SettingsError
+
+T = TypeVar("T")
+N = TypeVar("N", bound=Node)
+
+NAME_LENGTH = 128
+"""Most characters of a user's name."""
+
+SIGNING_KEY_LENGTH = 16
+"""Fewest characters of a signing key."""
+
+_FILE_KEYS = ("users", "end")
+_USER_KEYS = ("name", "token", "tokens", "signing_key", "sources", "permissions")
+_ENTRY_KEYS = ("table", "access", "max_delete_rows", "allow_cascade")
+_SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
+_VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
+_MARKED = re.compile(r"(env|sha[0-9-]*|md5|file|vault)\s*:", re.IGNORECASE)
+_TOKEN = re.compile(r"[!-~]+")  # it travels in an HTTP header
+_ROWS = re.compile(r"[0-9]{1,18}")
+_NAMED_BY_YAML = re.compile(r"\b(alias|anchor|tag handle|tag) (?!that)\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a file says. `guarded`: it ends with `end: true`; `plain_secrets`: a secret itself stands in it."""
+
+    permissions: Permissions
+    guarded: bool
+    plain_secrets: bool
+
+
+def read_permissions(path: Path, environment: Environment, home: Home, environ: Mapping[str, str]) -> Reading:
+    """Read the file; an empty one gives nobody anything.
+
+    `environ` holds the variables that `env:NAME` may name. Raises `SettingsError` with every problem of the file, each
+    with file and line; of a file that is no YAML, the first.
+    """
+    shown = path.as_posix()
+    try:
+        tree = load_yaml(path, shown)
+    except SettingsError as exc:
+        # A token that begins with * & or ! is YAML's own syntax, and the parser names it; its traceback quotes lines.
+        message = _NAMED_BY_YAML.sub(r"\1", exc.message)
+        raise SettingsError(message, hint=exc.hint or "Put values that hold other signs into quotes.") from None
+    reader = _Reader(environment, home, environ)
+    reading = reader.read(tree)
+    if reader.problems:
+        raise SettingsError("; ".join(reader.problems) + ".", hint="Mend the file; docs/permissions.md describes it.")
+    return reading
+
+
+class _Wrong(Exception):
+    """A problem and its place."""
+
+    def __init__(self, at: Place, told: str) -> None:
+        super().__init__(f"{at}: {told}")
+
+
+class _Reader:
+    """Turns the tree into permissions and collects what is wrong with it.
+
+    What is read of a file with problems is thrown away, so that a stand-in for a wrong part does no harm.
+    """
+
+    def __init__(self, environment: Environment, home: Home, environ: Mapping[str, str]) -> None:
+        self.problems: list[str] = []
+        self._environment = environment
+        self._home = home
+        self._environ = environ
+        self._plain_secrets = False
+        self._names: dict[str, Place] = {}
+        self._tokens: dict[bytes, Place] = {}
+        self._signing_keys: list[tuple[bytes, Place]] = []
+
+    def read(self, tree: Tree) -> Reading:
+        self._check_keys(tree, _FILE_KEYS, "the file")
+        guarded = "end" in tree.entries
+        if guarded:
+            self._try(self._end, tree)
+        users = self._each(tree, "users", self._user)
+        return Reading(Permissions(users), guarded, self._plain_secrets)
+
+    def _try(self, read: Callable[[N], T], node: N) -> T | None:
+        """What `read` gives; where it finds a problem None, and the problem is kept."""
+        try:
+            return read(node)
+        except _Wrong as exc:
+            self.problems.append(str(exc))
+            return None
+
+    def _each(self, tree: Tree, key: str, read: Callable[[Node], T | None]) -> tuple[T, ...]:
+        """What `read` gives for each item of a list, less those with problems; a missing list is an empty one."""
+        node = tree.entries.get(key)
+        if node is None or (isinstance(node, Scalar) and node.text is None):
+            return ()
+        if not isinstance(node, Items):
+            self.problems.append(f"{node.at}: `{key}` must be a list, each item on a line of its own after a dash")
+            return ()
+        found = [self._try(read, item) for item in node.nodes]
+        return tuple(item for item in found if item is not None)
+
+    def _check_keys(self, tree: Tree, known: tuple[str, ...], what: str) -> None:
+        for key, node in tree.entries.items():
+            if key not in known:
+                near = closest(key, known)
+                meant = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
+                self.problems.append(f"{node.at}: {what} has no key {key[:40]!r} ({meant})")
+
+    def _end(self, tree: Tree) -> None:
+        end = tree.entries["end"]
+        if _text(end) != "true":
+            raise _Wrong(end.at, "`end` must be true (the file may be half-written)")
+        if list(tree.entries)[-1] != "end":
+            raise _Wrong(end.at, "`end: true` must be the last line, since it says that nothing is missing before it")
+
+    def _user(self, node: Node) -> User:
+        if not isinstance(node, Tree):
+            raise _Wrong(node.at, f"a user is a mapping of {', '.join(_USER_KEYS)}")
+        self._check_keys(node, _USER_KEYS, "a user")
+        entries = node.entries
+        name = self._try(self._name, _entry(node, "name"))
+        token = self._try(self._token, entries["token"]) if "token" in entries else None
+        tokens = self._each(node, "tokens", self._token)
+        return User(
+            name or "",
+            permissions=self._each(node, "permissions", partial(self._permission, {})),
+            sources=self._each(node, "sources", self._source),
+            signing_key=self._try(self._signing_key, entries["signing_key"]) if "signing_key" in entries else None,
+            token_digests=tokens if token is None else (token, *tokens),
+        )
+
+    def _name(self, node: Node) -> str:
+        text = _text(node)
+        if not text or text != text.strip() or not text.isprintable() or len(text) > NAME_LENGTH:
+            told = f"a user needs a `name` of 1 to {NAME_LENGTH} printable characters, without blanks around it"
+            raise _Wrong(node.at, told)
+        # Two names that look alike in a log would be one to its reader.
+        folded = unicodedata.normalize("NFKC", text).casefold()
+        if folded in self._names:
+            raise _Wrong(node.at, f"the user {text!r} is here twice, first in line {self._names[folded].line}")
+        self._names[folded] = node.at
+        return text
+
+    def _token(self, node: Node) -> bytes:
+        """The token's digest."""
+        text, in_file = self._secret(node, "a token is sha256:<64 hexadecimal digits> or env:NAME")
+        if hashed := _SHA256.fullmatch(text):
+            digest = bytes.fromhex(hashed[1])
+        elif _MARKED.match(text) or not _TOKEN.fullmatch(text):
+            told = "a token is sha256:<64 hexadecimal digits>, env:NAME or, plain, visible ASCII without blanks"
+            raise _Wrong(node.at, told)
+        elif in_file and self._environment is Environment.PRODUCTION:
+            raise _Wrong(node.at, "a plain token is refused in production (write sha256:<its SHA-256> or env:NAME)")
+        else:
+            digest = token_digest(text)
+            self._plain_secrets |= in_file
+        if digest in self._tokens:
+            raise _Wrong(
+                node.at, f"the token is that of line {self._tokens[digest].line}; a token names one user, once"
+            )
+        self._tokens[digest] = node.at
+        return digest
+
+    def _signing_key(self, node: Node) -> SecretStr:
+        text, in_file = self._secret(node, "a signing key is env:NAME or the key itself")
+        if _MARKED.match(text):
+            raise _Wrong(node.at, "a signing key is env:NAME or the key itself (a hash of it can't sign)")
+        if len(text) < SIGNING_KEY_LENGTH:
+            raise _Wrong(node.at, f"a signing key needs {SIGNING_KEY_LENGTH} characters or more")
+        try:
+            key = text.encode()
+        except UnicodeEncodeError:  # bytes of an environment variable that are no UTF-8; the exception quotes them
+            raise _Wrong(node.at, "the signing key is not UTF-8") from None
+        for known, at in self._signing_keys:
+            if hmac.compare_digest(known, key):
+                raise _Wrong(node.at, f"the signing key is that of line {at.line}: one user could sign as the other")
+        self._signing_keys.append((key, node.at))
+        self._plain_secrets |= in_file
+        return SecretStr(text)
+
+    def _secret(self, node: Node, forms: str) -> tuple[str, bool]:
+        """The text of a secret, and whether it stands in the file itself."""
+        written = _text(node)
+        if not written:
+            raise _Wrong(node.at, forms)
+        variable = _VARIABLE.fullmatch(written)
+        text = self._environ.get(variable[1]) if variable else written
+        if not text:
+            raise _Wrong(node.at, f"{written} names an environment variable that is not set")
+        if text != text.strip():
+            raise _Wrong(node.at, "there are blanks or line ends around the secret")
+        return text, variable is None
+
+    def _source(self, node: Node) -> SourcePattern:
+        try:
+            return SourcePattern.parse(_text(node) or "")
+        except ValueError as exc:
+            raise _Wrong(node.at, str(exc)) from exc
+
+    def _permission(self, seen: dict[TablePattern, Place], node: Node) -> TablePermission | None:
+        if not isinstance(node, Tree):
+            raise _Wrong(node.at, f"a permission is a mapping of {', '.join(_ENTRY_KEYS)}")
+        self._check_keys(node, _ENTRY_KEYS, "a permission")
+        limits = {key: entry for key, entry in node.entries.items() if key in ("max_delete_rows", "allow_cascade")}
+        pattern = self._try(self._pattern, _entry(node, "table"))
+        access = self._try(self._access, _entry(node, "access"))
+        rows = self._try(self._rows, limits["max_delete_rows"]) if "max_delete_rows" in limits else 0
+        cascade = self._try(self._flag, limits["allow_cascade"]) if "allow_cascade" in limits else False
+        if access is Access.READ:
+            for key, limit in limits.items():
+                self.problems.append(f"{limit.at}: `{key}` means nothing where `access` is read")
+        if pattern is None or access is None:
+            return None
+        if pattern in seen:
+            told = f"{pattern.text!r} means the tables of line {seen[pattern].line} again; one entry decides about them"
+            raise _Wrong(node.at, told)
+        seen[pattern] = node.at
+        return TablePermission(pattern, access, rows or 0, cascade or False)
+
+    def _pattern(self, node: Node) -> TablePattern:
+        text = _text(node)
+        if not text:
+            raise _Wrong(node.at, "a permission needs a `table`, like dbo.Orders or dbo.*")
+        try:
+            return TablePattern.parse(text, self._home)
+        except ValueError as exc:
+            raise _Wrong(node.at, str(exc)) from exc
+
+    def _access(self, node: Node) -> Access:
+        text = _text(node) or ""
+        if text in list(Access):
+            return Access(text)
+        near = closest(text, Access)
+        meant = f" (did you mean {near}?)" if near else ""
+        raise _Wrong(node.at, f"a permission needs `access`: one of {', '.join(Access)}{meant}")
+
+    def _rows(self, node: Node) -> int:
+        if not _ROWS.fullmatch(_text(node) or ""):
+            raise _Wrong(node.at, "`max_delete_rows` must be a number of rows, digits only; 0 allows no DELETE")
+        return int(_text(node) or "")
+
+    def _flag(self, node: Node) -> bool:
+        if _text(node) not in ("true", "false"):
+            raise _Wrong(node.at, "`allow_cascade` must be true or false")
+        return _text(node) == "true"
+
+
+def _text(node: Node) -> str | None:
+    return node.text if isinstance(node, Scalar) else None
+
+
+def _entry(tree: Tree, key: str) -> Node:
+    """What stands under the key; where nothing does, nothing in the place of the mapping."""
+    return tree.entries.get(key, Scalar(None, tree.at))
