@@ -1,5 +1,5 @@
 # The one way to do each thing; CI runs the same targets.
-.PHONY: help setup lint test demo bench docs lock clean
+.PHONY: help setup lint test proof demo bench docs lock clean
 PY := .venv/bin/python
 
 help:           ## show this list
@@ -17,11 +17,15 @@ lint: setup     ## ruff, mypy (strict), import rules
 test: setup     ## every test, on the sandbox or on the servers that the environment names
 	$(PY) -m pytest
 
-demo: setup     ## the whole show on the sandbox: 336,776 flights from SQL Server to a Databricks Volume
+proof: setup    ## the long campaigns whole: kills, racing pollers, outages (`make test` runs a seeded sample)
+	BRIDGE_PROOF=whole $(PY) -m pytest tests/proof --timeout=14400
+
+demo: setup     ## the whole show on the sandbox, both ways: 336,776 flights out, three events back
 	.venv/bin/bridge demo
 
 bench: setup    ## measure speed and memory as ratios
 	$(PY) -m benchmarks.extract --json build/bench/extract.json
+	$(PY) -m benchmarks.apply --json build/bench/apply.json
 
 docs: setup     ## build the documentation into build/docs
 	.venv/bin/mkdocs build --strict --quiet

@@ -50,9 +50,9 @@ class StandIn:
         """Remove every rule."""
         self._call("DELETE", "/faults")
 
-    def requests(self) -> list[dict[str, Any]]:
-        """The request log."""
-        return list(self._call("GET", "/requests")["requests"])
+    def requests(self, after: int = 0) -> list[dict[str, Any]]:
+        """The request log, from behind that sequence number."""
+        return list(self._call("GET", f"/requests?after={after}")["requests"])
 
     def _call(self, method: str, path: str, document: Any = None) -> Any:
         request = urllib.request.Request(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -195,6 +196,19 @@ def test_a_delay_makes_a_request_wait(sandbox: Sandbox) -> None:
     began = time.monotonic()
     sandbox.client.current_user.me()
     assert time.monotonic() - began >= 0.4
+
+
+def test_an_answer_waits_when_its_statement_has_ended(sandbox: Sandbox) -> None:
+    """However short its wait_timeout is, what the rule holds back is the answer of a statement that has run."""
+    table = sandbox.table()
+    sandbox.rows(f"CREATE TABLE {table} (id INT)")
+    rule = sandbox.server.fault(match={"kind": "insert"}, action={"delay_after_s": 0.5})
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(sandbox.sql, f"INSERT INTO {table} VALUES (1)", wait_timeout="0s")
+        sandbox.server.wait_for(rule)
+        assert not answer.done()
+        assert sandbox.rows(f"SELECT count(*) FROM {table}") == [["1"]]
+        assert state_of(answer.result(10)) is StatementState.SUCCEEDED
 
 
 def test_a_statement_error_fails_the_kth_statement_without_running_it(sandbox: Sandbox) -> None:

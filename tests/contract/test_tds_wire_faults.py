@@ -7,8 +7,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import mssql_python
 import pyarrow as pa
 import pytest
 
@@ -189,6 +191,31 @@ def test_a_delay_holds_the_statement_back(served: Served) -> None:
         started = time.monotonic()
         assert len(connection.cursor().execute("SELECT 10").fetchall()) == 10
         assert time.monotonic() - started >= 0.3
+
+
+def test_an_answer_can_be_held_back_and_comes_whole(served: Served) -> None:
+    """delay_after_s: the statement has run when the rule is hit; the answer comes later, none of it lost."""
+    rule = _add(served, {"delay_after_s": 0.5})
+    with served.connect() as connection, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(lambda: connection.cursor().execute("SELECT 10").fetchall())
+        served.server.faults.wait_for_hits(rule, 1, 10)
+        assert served.engine.sessions[-1].batches[-1] == "SELECT 10"
+        assert not answer.done()
+        assert [row[0] for row in answer.result(10)] == list(range(10))
+
+
+@pytest.mark.parametrize("action", ["delay_s", "delay_after_s"])
+def test_a_client_that_leaves_ends_the_wait_of_its_login(served: Served, action: str) -> None:
+    """Nobody waits a minute for a client that has gone."""
+    rule = _add(served, {action: 60}, match={"kind": "login"})
+    _add(served, {"drop": "before" if action == "delay_s" else "after"}, match={"kind": "login"})
+    with pytest.raises(Exception, match=r"(?i)time"):
+        mssql_python.connect(served.connection_string(), timeout=1)
+    deadline = time.monotonic() + 20
+    while served.server.requests.to_json()[-1]["outcome"] != "dropped":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert _hits(served, rule) == 1
 
 
 # -- the admin calls -----------------------------------------------------------------------------------------------

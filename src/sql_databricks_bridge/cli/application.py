@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sql_databricks_bridge.cli import demo, extract, inspect, queries, runs, sandbox
+from sql_databricks_bridge.cli import demo, events, extract, inspect, queries, runs, sandbox, sync, target
 from sql_databricks_bridge.errors import Cancelled
 
 
@@ -41,6 +41,9 @@ app.command("preview", epilog="Example: bridge preview flights --country Colombi
 app.command("check", epilog="Example: bridge check --json")(inspect.check)
 app.add_typer(runs.app, name="runs")
 app.command("sweep", epilog="Example: bridge sweep --country Colombia --keep 7 --dry-run")(runs.sweep)
+app.add_typer(events.app, name="events")
+app.add_typer(sync.app, name="sync")
+app.add_typer(target.app, name="target")
 app.command("sandbox", epilog="Example: bridge sandbox --load flights --data-dir .sandbox")(sandbox.sandbox)
 app.command("demo", epilog="Example: bridge demo")(demo.demo)
 app.command("version", epilog="Example: bridge version --json")(inspect.version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from sql_databricks_bridge.auth.loader import PermissionsFile
     from sql_databricks_bridge.core.config import Settings
+    from sql_databricks_bridge.core.ports import EventTable
     from sql_databricks_bridge.db.databricks import DatabricksLakehouse
     from sql_databricks_bridge.db.sql_server import MssqlServer
     from sql_databricks_bridge.models.jobs import ExtractionPlan
     from sql_databricks_bridge.models.names import Destination
+    from sql_databricks_bridge.sync.operations import Operations
+    from sql_databricks_bridge.sync.poller import Poller
 
 CountryOption = Annotated[str, typer.Option("--country", "-c", metavar="NAME", help="Country: config/NAME.yaml.")]
 QueriesDirOption = Annotated[
@@ -39,13 +44,13 @@ LookbackOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 
-def settings() -> Settings:
-    """Read the settings and set the log up: warnings only, unless LOG_LEVEL says otherwise."""
+def settings(log_level: str = "WARNING") -> Settings:
+    """Read the settings and set the log up: from `log_level` on, unless LOG_LEVEL says otherwise."""
     from sql_databricks_bridge.core.config import load_settings
     from sql_databricks_bridge.observability.logging import configure
 
     config = load_settings()
-    configure(config.log_level if "log_level" in config.model_fields_set else "WARNING")
+    configure(config.log_level if "log_level" in config.model_fields_set else log_level)
     return config
 
 
@@ -63,6 +68,68 @@ def lakehouse(config: Settings) -> DatabricksLakehouse:
     from sql_databricks_bridge.db.databricks import DatabricksLakehouse
 
     return DatabricksLakehouse(config)
+
+
+def events_table(config: Settings, lake: DatabricksLakehouse) -> EventTable:
+    """The table of sync events that BRIDGE_EVENTS_TABLE names."""
+    from sql_databricks_bridge.errors import EventInvalid, SettingsError
+    from sql_databricks_bridge.models.tables import SourceName
+
+    config.require("databricks_warehouse_id")
+    try:
+        return lake.events(SourceName.parse(config.bridge_events_table, "BRIDGE_EVENTS_TABLE"))
+    except EventInvalid as exc:
+        raise SettingsError(exc.message, hint=exc.hint) from exc
+
+
+def permissions_file(config: Settings) -> PermissionsFile:
+    """The users and what they may do; `SettingsError` where the file is missing or wrong."""
+    from sql_databricks_bridge.auth.loader import PermissionsFile
+
+    return PermissionsFile(
+        config.bridge_permissions_file,
+        config.environment,
+        server=config.sqlserver_host,
+        database=config.sqlserver_database,
+    )
+
+
+def operations(config: Settings, lake: DatabricksLakehouse, permissions: PermissionsFile) -> Operations:
+    """What applies events, with the permissions and the audit log that the settings name."""
+    from sql_databricks_bridge.auth.audit import AuditLog
+    from sql_databricks_bridge.core.config import Environment
+    from sql_databricks_bridge.sync.operations import Operations, Policy
+
+    key = config.audit_key.get_secret_value() if config.audit_key else None
+    production = config.environment is Environment.PRODUCTION
+    return Operations(
+        lakehouse=lake,
+        permissions=permissions.current,
+        audit=AuditLog(config.bridge_audit_dir, key=key),
+        policy=Policy(
+            config.sync_principal,
+            allow_unsigned=config.sync_allow_unsigned or not production,
+            server=config.sqlserver_host or "",
+        ),
+    )
+
+
+def poller(config: Settings, stop: threading.Event) -> Poller:
+    """The poller, as the settings say; it connects when it runs."""
+    from sql_databricks_bridge.core.config import Environment
+    from sql_databricks_bridge.sync.poller import Poller, PollerOptions
+
+    config.require("sqlserver_host", "sqlserver_database")
+    lake = lakehouse(config)
+    options = PollerOptions(
+        max_events=config.max_events_per_poll,
+        workers=config.sync_workers,
+        interval_s=config.polling_interval_seconds,
+        idle_max_s=max(config.polling_idle_max_seconds, config.polling_interval_seconds),
+        create_ledger=config.environment is Environment.DEVELOPMENT,
+    )
+    events = events_table(config, lake)
+    return Poller(sql_server(config), events, operations(config, lake, permissions_file(config)), options, stop=stop)
 
 
 def destination_of(country: str, chosen: str | None, config: Settings, config_dir: Path | None) -> Destination:

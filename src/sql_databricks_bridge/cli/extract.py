@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +17,7 @@ from sql_databricks_bridge.cli.composition import (
     ParamOption,
     QueriesDirOption,
 )
+from sql_databricks_bridge.cli.stopping import stop_on_signals
 from sql_databricks_bridge.errors import BridgeError, Cancelled
 
 if TYPE_CHECKING:
@@ -74,7 +71,7 @@ def _run(
 
     _tell_retries()
     with (
-        _stop_on_signals() as stopping,
+        stop_on_signals("cancelling ... (again: at once)") as stopping,
         progress_view([query.name for query in plan.queries], quiet=as_json) as view,
     ):
         try:
@@ -113,41 +110,6 @@ def _tell_retries() -> None:
         )
 
     retries.set_on_retry_hooks((tell,))
-
-
-class _Stopping:
-    """The event that stops a run, and the signal that set it."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.signal: int | None = None
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[_Stopping]:
-    """The first Ctrl-C, SIGTERM or SIGHUP stops the run in order; a second one ends the process at once.
-
-    A signal that the parent had us ignore (nohup) stays ignored.
-    """
-    stopping = _Stopping()
-
-    def stop(number: int, _: object) -> None:
-        if stopping.event.is_set():
-            raise KeyboardInterrupt
-        stopping.signal = number
-        stopping.event.set()
-        output.err().print("cancelling ... (again: at once)", style="yellow")
-
-    before = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _document(report: RunReport) -> dict[str, Any]:

@@ -44,6 +44,12 @@ def print_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+def print_json_line(document: Any) -> None:
+    """Print one JSON document on one line of standard output, at once."""
+    sys.stdout.write(json.dumps(document, default=_text) + "\n")
+    sys.stdout.flush()
+
+
 def print_failure(kind: str, message: str, hint: str | None = None) -> None:
     """Print the one document of a command that failed."""
     print_json({"status": "failed", "error": {"kind": kind, "message": message, "hint": hint}})

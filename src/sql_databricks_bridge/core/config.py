@@ -69,12 +69,30 @@ class Settings(BaseSettings):
 
     polling_interval_seconds: int = Field(10, ge=1, description="seconds between two polls of the events table")
     max_events_per_poll: int = Field(100, ge=1, description="events taken in one poll")
+    polling_idle_max_seconds: int = Field(10, ge=1, description="longest pause that an idle poller slows down to")
+    sync_principal: str | None = Field(None, description="user of permissions.yaml that unsigned events run as")
+    sync_allow_unsigned: bool = Field(False, description="accept unsigned events in production too")
+    sync_workers: int = Field(8, ge=1, le=64, description="target tables that one poller works on at a time")
+    audit_key: SecretStr | None = Field(None, description="key of the audit log's chain of HMACs")
 
     bridge_queries_dir: Path = Field(
         Path("queries"), validation_alias=AliasChoices("BRIDGE_QUERIES_DIR"), description="folder of the .sql files"
     )
     bridge_config_dir: Path = Field(
         Path("config"), validation_alias=AliasChoices("BRIDGE_CONFIG_DIR"), description="folder of the YAML files"
+    )
+    bridge_permissions_file: Path = Field(
+        Path("config/permissions.yaml"),
+        validation_alias=AliasChoices("BRIDGE_PERMISSIONS_FILE"),
+        description="users, tokens and what they may do",
+    )
+    bridge_events_table: str = Field(
+        "bridge.events.bridge_events",
+        validation_alias=AliasChoices("BRIDGE_EVENTS_TABLE"),
+        description="the Delta table of sync events",
+    )
+    bridge_audit_dir: Path = Field(
+        Path("audit"), validation_alias=AliasChoices("BRIDGE_AUDIT_DIR"), description="folder of the audit log's files"
     )
     bridge_spool_dir: Path | None = Field(
         None,

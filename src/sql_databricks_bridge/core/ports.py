@@ -5,14 +5,17 @@ Every method raises only errors of `sql_databricks_bridge.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, Staging
+from sql_databricks_bridge.models.events import EventRow, EventStatus, LedgerEntry, Outcome
 from sql_databricks_bridge.models.jobs import ResolvedQuery
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.tables import SourceName, Target, TargetColumn, TargetName
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,11 +81,107 @@ class SqlServerConnection(Protocol):
         ...
 
 
+class TargetConnection(Protocol):
+    """One connection to the database that events are applied to; for one thread, `cancel` from any.
+
+    Application locks belong to its session: they go with it, as does an open transaction. Nothing is retried here.
+    """
+
+    def info(self) -> ServerInfo:
+        """Ask the server who it is."""
+        ...
+
+    def ledger_ready(self) -> bool:
+        """Whether schema `bridge` and its ledger are there, as this version of the bridge wants them."""
+        ...
+
+    def create_ledger(self) -> None:
+        """Create what is missing of it; harmless twice and from two sessions at once."""
+        ...
+
+    def find(self, name: TargetName) -> Target:
+        """Look a base table up; `EventInvalid` where there is none, or a view, a synonym or the like."""
+        ...
+
+    def lock(self, object_id: int) -> bool:
+        """Take the session application lock `bridge:{object_id}` without waiting; False where another has it."""
+        ...
+
+    def unlock(self, object_id: int) -> None:
+        """Release it."""
+        ...
+
+    def entries(self, event_ids: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        """The newest generation of each of those events that the ledger knows."""
+        ...
+
+    def record(self, entry: LedgerEntry) -> LedgerEntry:
+        """Write a final outcome without applying anything; return what stands: the first one written wins.
+
+        A generation that stands as `open` is ended by it.
+        """
+        ...
+
+    def reopen(self, event_id: str) -> LedgerEntry | None:
+        """Open a new generation of a failed or blocked event and return its row (an `open` one as it is).
+
+        None where the ledger does not know the event; `EventInvalid` where it was applied.
+        """
+        ...
+
+    def stage(
+        self,
+        target: Target,
+        columns: Sequence[TargetColumn],
+        keys: Sequence[TargetColumn],
+        source: pa.RecordBatchReader,
+    ) -> Staging:
+        """Create a staging table, lock its name, bulk copy the reader's rows (columns in the same order) into it.
+
+        What the reader raises comes out of here unchanged. On any error the staging table is dropped as far as can be.
+        """
+        ...
+
+    def discard(self, staging: Staging) -> None:
+        """Drop it and release its lock; what fails is left to `sweep`."""
+        ...
+
+    def apply(self, plan: ApplyPlan, before_commit: Callable[[Counts], LedgerEntry]) -> LedgerEntry:
+        """Apply in one transaction: ledger, checks, statement, `before_commit`, commit. Return what the ledger holds.
+
+        `before_commit` gets the statement's own counts and returns the ledger's row to commit; what it raises rolls
+        everything back. Where the generation stands in the ledger already nothing is applied and that row is returned.
+        `EventInvalid` for duplicate or NULL keys, a row count other than sent, rows that exist, a constraint;
+        `CommitUnknown` where the link was lost in the commit.
+        """
+        ...
+
+    def matches(self, plan: ApplyPlan) -> Matches:
+        """Count what the plan would meet, changing nothing."""
+        ...
+
+    def sweep(self) -> int:
+        """Drop staging tables whose loader is gone; return how many."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop the running call soon; it then raises `Cancelled`."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection: rolls back, releases its locks. Idempotent."""
+        ...
+
+
 class SqlServer(Protocol):
     """Opens connections."""
 
     def connect(self, *, database: str | None = None, server: str | None = None) -> SqlServerConnection:
         """Open a connection; None means what the settings say."""
+        ...
+
+    def connect_target(self) -> TargetConnection:
+        """Open a connection to SQLSERVER_DATABASE, to apply events."""
         ...
 
 
@@ -96,8 +195,76 @@ class FileEntry:
     modified_ms: int
 
 
+class SourceStream(Protocol):
+    """The rows of a SELECT on their way, in chunks; used as a context manager."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and Arrow types, known before the first row."""
+        ...
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Every row, to the last chunk; `StatementFailed` where fewer arrived than were announced."""
+        ...
+
+
+class EventTable(Protocol):
+    """The Delta table of events. Every write is harmless twice, since the SDK re-sends requests."""
+
+    def create(self) -> None:
+        """Create schema and table with the seed's columns; no error where they exist."""
+        ...
+
+    def unfinished(self, limit: int, skip_targets: Sequence[str] = ()) -> list[EventRow]:
+        """Pending and processing events in the order of their turn, less those of `skip_targets` (lower case)."""
+        ...
+
+    def report(self, outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes to the unfinished rows of those events, in one statement; finished rows never change."""
+        ...
+
+    def submit(self, row: EventRow) -> None:
+        """Insert an event as pending, unless its event_id is there."""
+        ...
+
+    def rows_of(self, event_id: str) -> list[EventRow]:
+        """Every row with that event_id: none, one, or more where it was delivered twice."""
+        ...
+
+    def reset(self, event_id: str) -> None:
+        """Set a failed or blocked event back to pending, without counts, warning, error and processed_at."""
+        ...
+
+    def list(self, status: EventStatus | None, limit: int) -> list[EventRow]:
+        """The newest events first."""
+        ...
+
+
 class Lakehouse(Protocol):
-    """Databricks: volumes now, tables with the sync flow. Safe to use from several threads."""
+    """Databricks: volumes, tables, events. Safe to use from several threads."""
+
+    def events(self, table: SourceName) -> EventTable:
+        """The events table of that name."""
+        ...
+
+    def table_version(self, table: SourceName) -> int:
+        """The newest version of a Delta table; `EventInvalid` where the table can't be found."""
+        ...
+
+    def read_table(
+        self,
+        table: SourceName,
+        version: int,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Mapping[str, str | None] | None = None,
+    ) -> AbstractContextManager[SourceStream]:
+        """Read a Delta table as of a version: all columns or some, where every `column = value` (NULL: IS NULL) holds.
+
+        Values are text that the column's type parses. `EventInvalid` for a table, version or column that is not there,
+        or a value that does not parse.
+        """
+        ...
 
     def check_destination(self, destination: Destination) -> None:
         """Raise `LakehouseNotFound` (saying which of catalog, schema, volume) unless the volume is there."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sql_databricks_bridge.core.ports import ResultColumn
-from sql_databricks_bridge.errors import ResultShapeError, ValueRefused
+from sql_databricks_bridge.errors import EventInvalid, ResultShapeError, ValueRefused
 
 MAX = -1
 """`SqlServerType.length` of the (max) types."""
@@ -150,6 +150,27 @@ def row_bound_bytes(columns: Sequence[ResultColumn]) -> int | None:
             return None
         total += column.max_length + 8
     return total
+
+
+def staged_type(sql_type: str) -> pa.DataType:
+    """Return the Arrow type in which values are sent to a column of that type: its range and digits, exactly.
+
+    `EventInvalid` where the driver's bulk copy has none: CLR types (geography, hierarchyid), sql_variant, vector.
+    """
+    try:
+        parsed = SqlServerType.parse(sql_type)
+    except ValueError:
+        parsed = SqlServerType("", sql_type)
+    if parsed.name in _DECIMALS:
+        assert parsed.precision is not None  # parse sets both for these types
+        assert parsed.scale is not None
+        return pa.decimal128(parsed.precision, parsed.scale)
+    if parsed.name not in _STAGED:
+        raise EventInvalid(
+            f"Values of type {sql_type} can't be loaded.",
+            hint="Leave the column out of the source, or load a text or varbinary column and convert it on the server.",
+        )
+    return _STAGED[parsed.name]
 
 
 def _check_names(columns: Sequence[ResultColumn]) -> None:
@@ -289,6 +310,28 @@ _PLAIN: dict[str, _Landing] = {
     "uniqueidentifier": _Landing(pa.string(), _is_text, _text),
     **{name: _Landing(pa.string(), _is_text, _text) for name in _TEXTS},
     **{name: _cast_to(pa.binary(), _is_binary) for name in _BINARIES},
+}
+
+
+_STAGED: dict[str, pa.DataType] = {
+    "bit": pa.bool_(),
+    "tinyint": pa.uint8(),
+    "smallint": pa.int16(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "real": pa.float32(),
+    "float": pa.float64(),
+    "money": pa.decimal128(19, 4),
+    "smallmoney": pa.decimal128(10, 4),
+    "date": pa.date32(),
+    "datetime": pa.timestamp("us"),
+    "smalldatetime": pa.timestamp("us"),
+    "datetime2": pa.timestamp("us"),  # Delta holds no more
+    "datetimeoffset": pa.timestamp("us", tz="UTC"),
+    "time": pa.time64("ns"),  # time(7) counts 100 ns
+    "uniqueidentifier": pa.string(),
+    **{name: pa.string() for name in _TEXTS},
+    **{name: pa.binary() for name in ("binary", "varbinary", "image", "timestamp", "rowversion")},
 }
 
 

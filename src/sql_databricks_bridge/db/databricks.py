@@ -1,4 +1,4 @@
-"""Databricks through databricks-sdk: volumes and statements. Credentials come from the settings only."""
+"""Databricks through databricks-sdk: volumes, statements, tables, events. Credentials come from the settings only."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import hashlib
 import io
 import re
 import threading
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sql_databricks_bridge.core.config import Settings
-from sql_databricks_bridge.core.ports import FileEntry
+from sql_databricks_bridge.core.ports import EventTable, FileEntry, SourceStream
 from sql_databricks_bridge.errors import AlreadyExists, LakehouseError, LakehouseNotFound, SettingsError
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.tables import SourceName
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from databricks.sdk import WorkspaceClient
+
+    from sql_databricks_bridge.db.statements import Warehouse
 
 _VOLUME_PATH = re.compile(r"/Volumes/(?P<catalog>[^/]+)/(?P<schema>[^/]+)/(?P<volume>[^/]+)(?:/|\Z)")
 _HTTP_TIMEOUT_S = 60.0
@@ -156,13 +159,34 @@ class DatabricksLakehouse:
 
     def execute(self, statement: str, parameters: Mapping[str, str | None] | None = None) -> pa.Table:
         """Run one SQL statement to its end and return every row, typed. Needs DATABRICKS_WAREHOUSE_ID."""
-        from sql_databricks_bridge.db.statements import run_statement
+        return self._warehouse().execute(statement, parameters)
 
-        self._settings.require("databricks_warehouse_id")
-        assert self._settings.databricks_warehouse_id is not None
-        client = self._connected()
-        with self._translated("Running a statement"):
-            return run_statement(client, self._settings.databricks_warehouse_id, statement, parameters or {})
+    def events(self, table: SourceName) -> EventTable:
+        """The events table of that name; nothing is asked yet. Its methods need DATABRICKS_WAREHOUSE_ID."""
+        from sql_databricks_bridge.db.events_table import DeltaEventTable
+
+        return DeltaEventTable(self._warehouse, table)
+
+    def table_version(self, table: SourceName) -> int:
+        """The newest version of a Delta table; `EventInvalid` where there is none, or nothing to see. 1 statement."""
+        from sql_databricks_bridge.db.source_read import newest_version
+
+        return newest_version(self._warehouse(), table)
+
+    @contextmanager
+    def read_table(
+        self,
+        table: SourceName,
+        version: int,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Mapping[str, str | None] | None = None,
+    ) -> Iterator[SourceStream]:
+        """Read a Delta table as of a version; see the port. 1 statement, 2 with a `where`."""
+        from sql_databricks_bridge.db.source_read import open_source
+
+        with open_source(self._warehouse(), table, version, columns=columns, where=where or {}) as stream:
+            yield stream
 
     def who_am_i(self) -> str:
         """Return the user or application that the credentials belong to; for `bridge check`."""
@@ -177,6 +201,12 @@ class DatabricksLakehouse:
         with self._translated("Looking for the warehouse of DATABRICKS_WAREHOUSE_ID"):
             found = client.warehouses.get(self._settings.databricks_warehouse_id or "")
         return f"{found.name} ({found.state.value.lower() if found.state else 'state unknown'})"
+
+    def _warehouse(self) -> Warehouse:
+        from sql_databricks_bridge.db.statements import Warehouse
+
+        self._settings.require("databricks_warehouse_id")
+        return Warehouse(self._connected(), self._settings.databricks_warehouse_id or "", self._translated)
 
     def _send_once(self, path: str, send: Any, reopen: Any) -> None:
         for _ in range(_HALF_UPLOADS):

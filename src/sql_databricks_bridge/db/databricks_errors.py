@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,11 +16,31 @@ from sql_databricks_bridge.errors import (
     LakehouseNotFound,
     LakehouseSignInError,
     LakehouseUnavailable,
+    StatementFailed,
 )
 
 _HOST = "Check DATABRICKS_HOST and that this machine can reach it."
 _AGAIN = "Try again later; DATABRICKS_RETRY_TIMEOUT_S says how long the bridge tries by itself."
+_CONDITION = re.compile(r"\[([A-Z][A-Z0-9_.]*)\]")
+_SQLSTATE = re.compile(r"\s*SQLSTATE: [0-9A-Z]{5}\.?\s*\Z")
+_TOLD_CHARACTERS = 600
 _BUSY = (sdk.TooManyRequests, sdk.TemporarilyUnavailable, sdk.InternalError, sdk.DeadlineExceeded)
+
+
+def condition(failure: StatementFailed) -> str:
+    """The error condition that Databricks names first, such as 'UNRESOLVED_COLUMN.WITH_SUGGESTION'; '' without one.
+
+    Source: Databricks documentation, "Error conditions".
+    """
+    match = _CONDITION.search(failure.message)
+    return match[1] if match else ""
+
+
+def words(failure: StatementFailed) -> str:
+    """What Databricks said of a failed statement, on one line and without the SQLSTATE; no full stop."""
+    text = _SQLSTATE.sub("", failure.message.partition(": ")[2] or failure.message)
+    text = " ".join(text.split()).rstrip(".")
+    return text if len(text) <= _TOLD_CHARACTERS else text[: _TOLD_CHARACTERS - 1] + "…"
 
 
 @contextmanager

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.core.ports import ResultColumn, ServerInfo
-from sql_databricks_bridge.db.binding import Bound, bind, bind_texts, declarations
+from sql_databricks_bridge.db.binding import bind_texts, declarations
 from sql_databricks_bridge.db.connection_string import connection_string, server_address
 from sql_databricks_bridge.db.reach import knock
+from sql_databricks_bridge.db.session import SQL, Session, dynamic
 from sql_databricks_bridge.db.sql_server_errors import SNAPSHOT_NOT_ALLOWED, require_no_error, translated
-from sql_databricks_bridge.errors import Cancelled, SettingsError, SourceError, SourceRefused, SourceSignInError
+from sql_databricks_bridge.db.target import MssqlTarget
+from sql_databricks_bridge.errors import (
+    BridgeError,
+    SettingsError,
+    SourceError,
+    SourceRefused,
+    SourceSignInError,
+    SourceUnavailable,
+)
 from sql_databricks_bridge.models.jobs import ResolvedQuery
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-_SQL = Path(__file__).parent / "sql"
 _FIRST_ROWS = 64
 _MOST_ROWS = 65_536
 _GROWTH = 4
-_CANCEL_AGAIN_S = 0.2
 _UNDESCRIBABLE = "metadata could not be determined"  # 11509 to 11529: a query that can run, but not be described
 
 
@@ -59,6 +64,14 @@ class MssqlServer:
 
     def connect(self, *, database: str | None = None, server: str | None = None) -> MssqlConnection:
         """Open a connection; None means what the settings say."""
+        return MssqlConnection(self._signed_in(database, server))
+
+    def connect_target(self) -> MssqlTarget:
+        """Open a connection to SQLSERVER_DATABASE, to apply events."""
+        self._settings.require("sqlserver_database")
+        return MssqlTarget(self._signed_in(None, None))
+
+    def _signed_in(self, database: str | None, server: str | None) -> Session:
         try:
             return self._open(database, server)
         except SourceSignInError as exc:
@@ -70,7 +83,7 @@ class MssqlServer:
                 ) from exc
             raise
 
-    def _open(self, database: str | None, server: str | None) -> MssqlConnection:
+    def _open(self, database: str | None, server: str | None) -> Session:
         settings = self._settings
         text = connection_string(settings, database=database, server=server)
         secrets = (settings.sqlserver_password.get_secret_value(),) if settings.sqlserver_password else ()
@@ -78,11 +91,15 @@ class MssqlServer:
         if address not in self._reached:
             knock(address, settings.sqlserver_login_timeout_s)
             self._reached.add(address)
-        with translated(connecting=True, secrets=secrets):
-            driver = _driver()
-            raw = driver.connect(text, autocommit=True, timeout=settings.sqlserver_login_timeout_s)
-            raw.timeout = settings.sqlserver_query_timeout_s
-        return MssqlConnection(raw)
+        try:
+            with translated(connecting=True, secrets=secrets):
+                driver = _driver()
+                raw = driver.connect(text, autocommit=True, timeout=settings.sqlserver_login_timeout_s)
+                raw.timeout = settings.sqlserver_query_timeout_s
+        except SourceUnavailable:
+            self._reached.discard(address)  # while it is away, the next one shall hear that at once
+            raise
+        return Session(raw)
 
     def _signs_in_elsewhere(self, server: str | None) -> bool:
         """Tell a wrong database from a wrong password: the driver shows the server's "Login failed" for both."""
@@ -96,16 +113,10 @@ class MssqlServer:
 class MssqlConnection:
     """One connection, for one thread; `cancel` may come from any."""
 
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-        self._lock = threading.Lock()
-        self._cursor: Any = None
-        self._busy = False
-        self._cancelled = False
-        self._closed = False
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._limited = False
         self._isolation = "READ COMMITTED"
-        self._info: ServerInfo | None = None
         self._described: dict[str, tuple[ResultColumn, ...]] = {}
 
     @property
@@ -115,21 +126,12 @@ class MssqlConnection:
 
     def info(self) -> ServerInfo:
         """Ask the server who it is; asked once."""
-        if self._info is None:
-            (row,) = self._rows((_SQL / "server_info.sql").read_text())
-            self._info = ServerInfo(
-                server=row["server_name"] or "",
-                database=row["database_name"] or "",
-                version=row["product_version"] or "",
-                login=row["login_name"] or "",
-                snapshot=row["snapshot_state"] == 1,
-            )
-        return self._info
+        return self._session.info()
 
     def describe(self, query: ResolvedQuery) -> tuple[ResultColumn, ...]:
         """Describe the result set without running the query. `SourceRefused` has the server's words and the line."""
         try:
-            rows = self._rows(
+            rows = self._session.rows(
                 "EXEC sp_describe_first_result_set @tsql = ?, @params = ?",
                 bind_texts(query.sql, declarations(query.parameters)),
             )
@@ -172,20 +174,11 @@ class MssqlConnection:
 
     def cancel(self) -> None:
         """Stop the running call soon; it then raises `Cancelled`, as does every later one."""
-        with self._lock:
-            self._cancelled = True
-            if self._busy:
-                threading.Thread(target=self._interrupt, name="cancel", daemon=True).start()
+        self._session.cancel()
 
     def close(self) -> None:
         """Close the connection, rolling back what is open. Idempotent; for the owning thread."""
-        if self._closed:
-            return
-        self._closed = True
-        with suppress(Exception):  # a dead link can't be closed better than it is
-            self._close_cursor()
-        with suppress(Exception):
-            self._raw.close()
+        self._session.close()
 
     # Running -------------------------------------------------------------------------------------------------------
 
@@ -202,39 +195,14 @@ class MssqlConnection:
 
     def _execute_query(self, query: ResolvedQuery, row_limit: int | None, isolation: str) -> Any:
         self._isolation = isolation
-        self._run(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+        self._session.run(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
         if row_limit is not None:
             self._limited = True
-            self._run(f"SET ROWCOUNT {int(row_limit)}")
-        with self._calling():
-            self._raw.autocommit = False
+            self._session.run(f"SET ROWCOUNT {int(row_limit)}")
+        self._session.begin()
         if not query.parameters:
-            return self._run(query.sql)
-        values = bind(query.parameters)
-        texts = bind_texts(query.sql, declarations(query.parameters))
-        named = ", ".join(f"@{parameter.name} = ?" for parameter in query.parameters)
-        bound = Bound(texts.values + values.values, texts.types + values.types)
-        return self._run(f"EXEC sp_executesql ?, ?, {named}", bound)
-
-    def _run(self, statement: str, bound: Bound | None = None) -> Any:
-        self._close_cursor()
-        with self._calling():
-            cursor = self._raw.cursor()
-            with self._lock:
-                self._cursor = cursor
-            if bound is None:
-                return cursor.execute(statement)
-            cursor.setinputsizes(list(bound.types))
-            return cursor.execute(statement, bound.values)
-
-    def _rows(self, statement: str, bound: Bound | None = None) -> list[dict[str, Any]]:
-        cursor = self._run(statement, bound)
-        with self._calling():
-            names = [entry[0] for entry in cursor.description or ()]
-            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
-            require_no_error(cursor.messages)
-        self._close_cursor()
-        return rows
+            return self._session.run(query.sql)
+        return self._session.run(*dynamic(query.sql, query.parameters))
 
     def _batches(self, cursor: Any, batch_bytes: int, sizing: _Sizing) -> Iterator[pa.RecordBatch]:
         """Fetch until a batch comes empty, so that an error behind the last row is heard; join small ones.
@@ -244,7 +212,7 @@ class MssqlConnection:
         """
         rows, held, held_bytes = sizing.first_rows, [], 0
         while True:
-            with self._calling():
+            with self._session.calling():
                 batch = cursor.arrow_batch(rows)
                 require_no_error(cursor.messages)
             if batch.num_rows == 0:
@@ -257,7 +225,7 @@ class MssqlConnection:
             if held_bytes >= batch_bytes // _GROWTH:
                 yield _compact(held)
                 held, held_bytes = [], 0
-        self._run("SELECT 1 AS still_there")
+        self._session.run("SELECT 1 AS still_there")
         if held:
             yield _compact(held)
 
@@ -269,14 +237,11 @@ class MssqlConnection:
         return _UNBOUNDED if bound is None else _Sizing(max(_FIRST_ROWS, min(batch_bytes // bound, _MOST_ROWS)))
 
     def _end_query(self) -> None:
-        """Let go of the result, roll back, and take back what was set; a broken connection is left for `close`."""
-        with suppress(Exception):
-            self._close_cursor()
-            self._raw.rollback()
-            self._raw.autocommit = True
-            if self._limited:
-                with self._raw.cursor() as cursor:
-                    cursor.execute("SET ROWCOUNT 0")
+        """Let go of the result, roll back, and take back what was set; a broken connection closes itself."""
+        self._session.rollback()
+        if self._limited:
+            with suppress(BridgeError):
+                self._session.run("SET ROWCOUNT 0")
                 self._limited = False
 
     def _diagnosed(self, query: ResolvedQuery, refused: SourceRefused) -> SourceRefused:
@@ -298,54 +263,10 @@ class MssqlConnection:
     def _compiled(self, query: ResolvedQuery, option: str) -> dict[str, Any] | None:
         declared = "".join(f"DECLARE @{p.name} {p.declaration}; " for p in query.parameters)
         try:
-            rows = self._rows((_SQL / "diagnose.sql").read_text(), bind_texts(f"{option}{declared}{query.sql}"))
+            rows = self._session.rows((SQL / "diagnose.sql").read_text(), bind_texts(f"{option}{declared}{query.sql}"))
         finally:
-            self._run("SET NOEXEC OFF")
+            self._session.run("SET NOEXEC OFF")
         return rows[0] if rows and set(rows[0]) == {"number", "line", "message"} else None
-
-    # Calling the driver --------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _calling(self) -> Iterator[None]:
-        """Around every call that may wait for the server: `cancel` interrupts it, errors are translated."""
-        with self._lock:
-            if self._cancelled:
-                raise Cancelled("The query was stopped.")
-            self._busy = True
-        try:
-            with translated():
-                yield
-        except SourceError as exc:
-            if self._cancelled:
-                raise Cancelled("The query was stopped.") from exc
-            raise
-        finally:
-            with self._lock:
-                self._busy = False
-        if self._cancelled:
-            raise Cancelled("The query was stopped.")
-
-    def _interrupt(self) -> None:
-        """Send SQLCancel, the one call that ODBC allows from another thread, until the running call gives way.
-
-        Once is not enough: between `_busy` and the call itself the statement is idle, and cancelling it does nothing.
-        """
-        while True:
-            with self._lock:  # held meanwhile, so that the statement is not freed under SQLCancel's feet
-                if not self._busy:
-                    return
-                handle = getattr(self._cursor, "hstmt", None)
-                if handle is not None:
-                    with suppress(Exception):
-                        handle._cancel()
-            threading.Event().wait(_CANCEL_AGAIN_S)
-
-    def _close_cursor(self) -> None:
-        with self._lock:
-            cursor, self._cursor = self._cursor, None
-        if cursor is not None:
-            with suppress(Exception):
-                cursor.close()
 
 
 def _compact(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -43,7 +43,10 @@ class EventStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """A row of the events table, unchecked: anybody may have written anything into it."""
+    """A row of the events table, unchecked: anybody may have written anything into it.
+
+    `fingerprint` is what the table has made of the author's columns, to be handed back with the outcome.
+    """
 
     event_id: str | None
     operation: str | None = None
@@ -61,6 +64,7 @@ class EventRow:
     metadata: Mapping[str, str | None] | None = None
     created_at: dt.datetime | None = None
     processed_at: dt.datetime | None = None
+    fingerprint: str | None = field(default=None, compare=False)
 
     @property
     def payload_hash(self) -> bytes:
@@ -103,6 +107,7 @@ class Outcome:
     """What the bridge writes back to an event's row: one for each distinct event_id.
 
     `event_id` None stands for the rows without one. Counts beyond INT's range are left None and told in `warning`.
+    With a `fingerprint`, rows of the event_id that ask for something else are not told.
     """
 
     event_id: str | None
@@ -112,6 +117,7 @@ class Outcome:
     warning: str | None = None
     error_message: str | None = None
     processed_at: dt.datetime | None = None
+    fingerprint: str | None = None
 
 
 class LedgerOutcome(StrEnum):

@@ -1,4 +1,7 @@
-"""The demo: it types the commands that a newcomer would, and then checks what landed with pyarrow and the SDK alone."""
+"""The demo: it types the commands that a newcomer would, both ways, and checks the results with other tools alone.
+
+What landed is read back by pyarrow and the SDK, what was applied by Microsoft's driver.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,24 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COUNTRY = "Colombia"
+_ANALYSIS = (
+    "CREATE TABLE {schema}.new_airlines AS SELECT * FROM "
+    "VALUES ('ZZ', 'Zebra Air'), ('Q1', 'Quokka Air') AS t(carrier, name)",
+    "CREATE TABLE {schema}.renamed_airports AS SELECT * FROM "
+    "VALUES ('JFK', 'Kennedy'), ('EWR', 'Newark') AS t(faa, name)",
+)
+"""What a Databricks developer did before: two tables of results."""
+_EVENTS = (
+    ["--operation", "INSERT", "--source", "{schema}.new_airlines", "--target", "dbo.airlines", "--rows-expected", "2"],
+    ["--operation", "UPDATE", "--source", "{schema}.renamed_airports", "--target", "dbo.airports", "--key", "faa"],
+    ["--operation", "DELETE", "--target", "dbo.flights", "--filter", "carrier=UA"],
+)
+_LOOKS = (
+    "SELECT carrier, name FROM dbo.airlines WHERE carrier IN ('ZZ', 'Q1') ORDER BY carrier",
+    "SELECT faa, name FROM dbo.airports WHERE faa IN ('JFK', 'EWR') ORDER BY faa",
+    "SELECT COUNT(*) AS united_flights FROM dbo.flights WHERE carrier = 'UA'",
+)
+_EXPECTED = ([("Q1", "Quokka Air"), ("ZZ", "Zebra Air")], [("EWR", "Newark"), ("JFK", "Kennedy")], [(58_665,)])
 
 
 def run(data_dir: Path) -> int:
@@ -43,13 +64,16 @@ def run(data_dir: Path) -> int:
         )
         for title, arguments in steps:
             console.print(f"[bold]{title}[/bold]")
-            console.print(f"[dim]$ bridge {' '.join(arguments)}[/dim]")
+            console.print(f"[dim]$ bridge {' '.join(arguments)}[/dim]", soft_wrap=True)
             code = _bridge(arguments, environment, files)
             console.print()
             if code != 0:
                 return code
         console.print("[bold]6. Read back by pyarrow, from the files that the manifests name[/bold]")
         _show_landed(console, environment, files)
+        code = _show_sync(console, environment, files)
+        if code != 0:
+            return code
     console.print(
         f"\nDone in {time.monotonic() - began:.0f} s; everything is stopped again."
         " Next: [bold]bridge sandbox[/bold] keeps both ends running for you to try,"
@@ -65,11 +89,14 @@ def run_quietly(data_dir: Path) -> tuple[int, dict[str, Any]]:
         environment = _environment(sandbox)
         done = _bridge_json(["extract", "--country", COUNTRY, "--parallel", "2", "--json"], environment, files)
         landed = _read_back(environment, files) if done.returncode == 0 else []
-    return done.returncode, {
-        "status": "completed" if done.returncode == 0 else "failed",
+        synced, as_expected = _sync_quietly(environment, files)
+    completed = done.returncode == 0 and as_expected
+    return 0 if completed else done.returncode or 1, {
+        "status": "completed" if completed else "failed",
         "seconds": round(time.monotonic() - began, 3),
         "extract": json.loads(done.stdout),
         "read_back": [{"query": name, "rows": rows, "columns": len(schema)} for name, rows, schema in landed],
+        "sync": synced,
     }
 
 
@@ -142,3 +169,76 @@ def _show_landed(console: Console, environment: Mapping[str, str], directory: Pa
         table.add_row(name, f"{rows:,}", str(len(schema)), fields)
     console.print(table)
     console.print(f"   {sum(rows for _, rows, _ in landed):,} rows in all")
+
+
+def _show_sync(console: Console, environment: Mapping[str, str], directory: Path) -> int:
+    """The way back: results in Delta, three events, one round, a look by Microsoft's driver."""
+    console.print("\n[bold]7. The way back: a Databricks developer has results, and asks for them in SQL Server[/bold]")
+    for statement in _analyse(environment):
+        console.print(f"[dim]databricks> {statement}[/dim]", soft_wrap=True)
+    commands = [["events", "init"], *_submissions(environment)]
+    for arguments in commands:
+        console.print(f"[dim]$ bridge {' '.join(arguments)}[/dim]", soft_wrap=True)
+        if code := _bridge(arguments, environment, directory):
+            return code
+    console.print("\n[bold]8. One round of the poller: two events are applied, the DELETE is over its limit[/bold]")
+    console.print("[dim]$ bridge sync once[/dim]")
+    _bridge(["sync", "once"], environment, directory)  # exit code 1: one event is blocked, as it should be
+    console.print("\n[bold]9. Read back by Microsoft's driver[/bold]")
+    found = _look(environment)
+    for statement, rows in zip(_LOOKS, found, strict=True):
+        console.print(f"[dim]sql server> {statement}[/dim]", soft_wrap=True)
+        console.print("   " + "  ".join(" ".join(f"{value}" for value in row) for row in rows), markup=False)
+    if tuple(found) != _EXPECTED:
+        console.print("[bold red]That is not what the events asked for.[/bold red]")
+        return 1
+    return 0
+
+
+def _sync_quietly(environment: Mapping[str, str], directory: Path) -> tuple[dict[str, Any], bool]:
+    _analyse(environment)
+    for arguments in (["events", "init"], *_submissions(environment)):
+        _bridge_json([*arguments, "--json"], environment, directory)
+    report = json.loads(_bridge_json(["sync", "once", "--json"], environment, directory).stdout)
+    return report, tuple(_look(environment)) == _EXPECTED
+
+
+def _submissions(environment: Mapping[str, str]) -> list[list[str]]:
+    schema = _schema(environment)
+    return [["events", "submit", *(part.format(schema=schema) for part in event)] for event in _EVENTS]
+
+
+def _schema(environment: Mapping[str, str]) -> str:
+    return f"{environment['DATABRICKS_CATALOG']}.{environment['DATABRICKS_SCHEMA']}"
+
+
+def _analyse(environment: Mapping[str, str]) -> list[str]:
+    """Make the developer's tables, by the SDK alone; returns the statements."""
+    from databricks.sdk import WorkspaceClient
+
+    client = WorkspaceClient(
+        host=environment["DATABRICKS_HOST"], token=environment["DATABRICKS_TOKEN"], auth_type="pat"
+    )
+    statements = [text.format(schema=_schema(environment)) for text in _ANALYSIS]
+    for statement in statements:
+        client.statement_execution.execute_statement(statement, environment["DATABRICKS_WAREHOUSE_ID"])
+    return statements
+
+
+def _look(environment: Mapping[str, str]) -> list[list[tuple[Any, ...]]]:
+    """What SQL Server holds now, by Microsoft's driver alone."""
+    import mssql_python
+
+    parts = {
+        "SERVER": f"{environment['SQLSERVER_HOST']},{environment['SQLSERVER_PORT']}",
+        "DATABASE": environment["SQLSERVER_DATABASE"],
+        "UID": environment["SQLSERVER_USERNAME"],
+        "PWD": environment["SQLSERVER_PASSWORD"],
+        "Encrypt": "yes",
+        "TrustServerCertificate": "yes",
+    }
+    connection = mssql_python.connect(";".join(f"{name}={{{value}}}" for name, value in parts.items()))
+    try:
+        return [[tuple(row) for row in connection.cursor().execute(text).fetchall()] for text in _LOOKS]
+    finally:
+        connection.close()

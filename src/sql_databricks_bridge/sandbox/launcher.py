@@ -17,6 +17,19 @@ from types import TracebackType
 STARTUP_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
 
+PRINCIPAL = "sandbox"
+_PERMISSIONS = f"""\
+# Made anew at each start of the sandbox: what a newcomer's first event needs.
+users:
+  - name: {PRINCIPAL}
+    sources: ["*.*.*"]
+    permissions:
+      - table: "dbo.*"
+        access: read_write
+        max_delete_rows: 10000
+end: true
+"""
+
 
 class SandboxError(Exception):
     """A stand-in did not start; the message is fit for a person."""
@@ -118,6 +131,9 @@ class Sandbox:
             logs.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise SandboxError(f"The sandbox can't write to {options.data_dir}: {exc.strerror}") from exc
+        self._permissions = options.data_dir / "permissions.yaml"
+        self._permissions.write_text(_PERMISSIONS)
+        self._permissions.chmod(0o600)
         package = __package__ or "sql_databricks_bridge.sandbox"
         self.sql_server = StandIn(
             "SQL Server",
@@ -162,6 +178,9 @@ class Sandbox:
             "DATABRICKS_CATALOG": lake["catalog"],
             "DATABRICKS_SCHEMA": lake["schema"],
             "DATABRICKS_VOLUME": lake["volume"],
+            "BRIDGE_PERMISSIONS_FILE": str(self._permissions),
+            "BRIDGE_AUDIT_DIR": str(self._options.data_dir / "audit"),
+            "SYNC_PRINCIPAL": PRINCIPAL,
         }
 
     @property

@@ -1,0 +1,1 @@
+"""Flow 2: events of a Delta table applied to SQL Server, exactly once."""
