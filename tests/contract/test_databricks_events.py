@@ -157,8 +157,8 @@ def test_a_report_is_one_merge_and_harmless_twice(sandbox: Sandbox, events: str)
         ["b", "pending", None, None, None, None, None],
         [None, "failed", None, None, None, "no event_id", None],
     ]
-    for nothing in ([], None):
-        assert report(sandbox, events, nothing) == NOTHING
+    assert report(sandbox, events, []) == NOTHING
+    assert report(sandbox, events, None) == NOTHING
 
 
 def test_a_report_may_have_a_condition_and_refuses_two_rows_for_one_event(sandbox: Sandbox, events: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,6 +180,17 @@ def driver_connection(settings: Settings) -> Any:
         "Encrypt=yes;TrustServerCertificate=yes",
         autocommit=True,
     )
+
+
+def environment_of(settings: Settings) -> Mapping[str, str]:
+    """The variables that make a process of its own have these settings."""
+    found: dict[str, str] = {"BRIDGE_ENV_FILE": ""}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None:
+            text = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+            found[name.upper()] = str(text).lower() if isinstance(text, bool) else str(text)
+    return found
 
 
 def _tidy(bench: SyncBench) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sql_databricks_bridge.db.sql_server import MssqlServer
     from sql_databricks_bridge.models.jobs import ExtractionPlan
     from sql_databricks_bridge.models.names import Destination
+    from sql_databricks_bridge.models.tables import SourceName
     from sql_databricks_bridge.sync.operations import Operations
     from sql_databricks_bridge.sync.poller import Poller
 
@@ -41,6 +42,9 @@ ParamOption = Annotated[
 LookbackOption = Annotated[
     int | None, typer.Option("--lookback-months", metavar="N", help="Length of the time window, 0 to 1200.")
 ]
+SYNC_SETTINGS = ("sqlserver_host", "sqlserver_database", "databricks_host", "databricks_warehouse_id")
+"""What every command that brings an event to SQL Server needs, told together where several are missing."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 
@@ -72,12 +76,17 @@ def lakehouse(config: Settings) -> DatabricksLakehouse:
 
 def events_table(config: Settings, lake: DatabricksLakehouse) -> EventTable:
     """The table of sync events that BRIDGE_EVENTS_TABLE names."""
+    config.require("databricks_warehouse_id")
+    return lake.events(events_table_name(config))
+
+
+def events_table_name(config: Settings) -> SourceName:
+    """What BRIDGE_EVENTS_TABLE names; `SettingsError` where that is no table's name."""
     from sql_databricks_bridge.errors import EventInvalid, SettingsError
     from sql_databricks_bridge.models.tables import SourceName
 
-    config.require("databricks_warehouse_id")
     try:
-        return lake.events(SourceName.parse(config.bridge_events_table, "BRIDGE_EVENTS_TABLE"))
+        return SourceName.parse(config.bridge_events_table, "BRIDGE_EVENTS_TABLE")
     except EventInvalid as exc:
         raise SettingsError(exc.message, hint=exc.hint) from exc
 
@@ -86,32 +95,39 @@ def permissions_file(config: Settings) -> PermissionsFile:
     """The users and what they may do; `SettingsError` where the file is missing or wrong."""
     from sql_databricks_bridge.auth.loader import PermissionsFile
 
-    return PermissionsFile(
+    file = PermissionsFile(
         config.bridge_permissions_file,
         config.environment,
         server=config.sqlserver_host,
         database=config.sqlserver_database,
     )
+    file.current()  # wrong from the start is told at the start, not when the first event comes
+    return file
 
 
 def operations(config: Settings, lake: DatabricksLakehouse, permissions: PermissionsFile) -> Operations:
     """What applies events, with the permissions and the audit log that the settings name."""
     from sql_databricks_bridge.auth.audit import AuditLog
-    from sql_databricks_bridge.core.config import Environment
     from sql_databricks_bridge.sync.operations import Operations, Policy
 
     key = config.audit_key.get_secret_value() if config.audit_key else None
-    production = config.environment is Environment.PRODUCTION
     return Operations(
         lakehouse=lake,
         permissions=permissions.current,
         audit=AuditLog(config.bridge_audit_dir, key=key),
         policy=Policy(
             config.sync_principal,
-            allow_unsigned=config.sync_allow_unsigned or not production,
+            allow_unsigned=accepts_unsigned(config),
             server=config.sqlserver_host or "",
         ),
     )
+
+
+def accepts_unsigned(config: Settings) -> bool:
+    """Whether events that nobody signed may run at all."""
+    from sql_databricks_bridge.core.config import Environment
+
+    return config.sync_allow_unsigned or config.environment is not Environment.PRODUCTION
 
 
 def poller(config: Settings, stop: threading.Event) -> Poller:
@@ -119,7 +135,7 @@ def poller(config: Settings, stop: threading.Event) -> Poller:
     from sql_databricks_bridge.core.config import Environment
     from sql_databricks_bridge.sync.poller import Poller, PollerOptions
 
-    config.require("sqlserver_host", "sqlserver_database")
+    config.require(*SYNC_SETTINGS)
     lake = lakehouse(config)
     options = PollerOptions(
         max_events=config.max_events_per_poll,

@@ -6,23 +6,22 @@ import os
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sql_databricks_bridge.cli import composition, output
+from sql_databricks_bridge.cli import composition, events_shown, output
 from sql_databricks_bridge.cli.composition import JsonOption
 from sql_databricks_bridge.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from sql_databricks_bridge.models.events import EventRow
-    from sql_databricks_bridge.sync.authoring import Explained
 
 app = typer.Typer(no_args_is_help=True, help="Write, see and retry sync events.", rich_markup_mode=None)
 
 EventIdArgument = Annotated[str, typer.Argument(metavar="ID", help="The event_id.")]
 _KEY_VARIABLE = "BRIDGE_SIGNING_KEY"
-_SHOWN = 40
+_INT_MAX = 2**31 - 1  # the columns are INT; what is more would be stored as another number
 
 
 @app.callback()
@@ -50,8 +49,10 @@ def submit(
     target: Annotated[str, typer.Option(metavar="SCHEMA.TABLE", help="SQL Server table.")],
     source: Annotated[str | None, typer.Option(metavar="CATALOG.SCHEMA.TABLE", help="Delta table.")] = None,
     key: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="A key column; repeat for several.")] = None,
-    rows_expected: Annotated[int | None, typer.Option(metavar="N", help="Rows that should be affected.")] = None,
-    priority: Annotated[int, typer.Option(metavar="N", help="Higher goes first.")] = 0,
+    rows_expected: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=_INT_MAX, help="Rows that should be affected.")
+    ] = None,
+    priority: Annotated[int, typer.Option(metavar="N", min=-_INT_MAX - 1, max=_INT_MAX, help="Higher goes first.")] = 0,
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", metavar="COLUMN=VALUE", help="Only such rows; COLUMN alone means IS NULL."),
@@ -68,7 +69,7 @@ def submit(
     from sql_databricks_bridge.sync import authoring
 
     draft = EventRow(
-        event_id=event_id or str(uuid.uuid4()),
+        event_id=str(uuid.uuid4()) if event_id is None else event_id,
         operation=operation.upper(),
         source_table=source,
         target_table=target,
@@ -85,9 +86,10 @@ def submit(
         output.print_json({"status": "submitted", "event_id": row.event_id, "metadata": dict(row.metadata or {})})
         return
     typer.echo(row.event_id)
-    output.err().print(
-        "submitted; `bridge events show` tells how it goes, `bridge sync once` does it now", style="dim", soft_wrap=True
-    )
+    said = "submitted; `bridge events show` tells how it goes, `bridge sync once` does it now"
+    if row.status != "pending":
+        said = f"it was there already, and is {row.status}"
+    output.err().print(said, style="dim", markup=False, soft_wrap=True)
 
 
 @app.command("list", epilog="Example: bridge events list --status failed")
@@ -108,9 +110,9 @@ def list_(
     config = composition.settings()
     rows = composition.events_table(config, composition.lakehouse(config)).list(wanted, limit)
     if json:
-        output.print_json({"events": [row_document(row) for row in rows]})
+        output.print_json({"events": [events_shown.row_document(row) for row in rows]})
         return
-    print_rows(rows)
+    events_shown.print_rows(rows)
 
 
 @app.command("show", epilog="Example: bridge events show 0b7c1c0e-...")
@@ -123,10 +125,10 @@ def show(event_id: EventIdArgument, json: JsonOption = False) -> None:
     if not rows:
         raise UnknownNameError(f"There is no event {event_id!r}.", hint="`bridge events list` shows the newest.")
     if json:
-        output.print_json({"events": [row_document(row) for row in rows]})
+        output.print_json({"events": [events_shown.row_document(row) for row in rows]})
         return
     for row in rows:
-        _print_fields(row_document(row))
+        events_shown.print_fields(events_shown.row_document(row))
 
 
 @app.command("retry", epilog="Example: bridge events retry 0b7c1c0e-...")
@@ -135,8 +137,8 @@ def retry(event_id: EventIdArgument, json: JsonOption = False) -> None:
     from sql_databricks_bridge.sync import authoring
 
     config = composition.settings()
+    config.require(*composition.SYNC_SETTINGS)
     events = composition.events_table(config, composition.lakehouse(config))
-    config.require("sqlserver_host", "sqlserver_database")
     with closing(composition.sql_server(config).connect_target()) as connection:
         generation = authoring.retry(events, connection, event_id)
     if json:
@@ -151,117 +153,17 @@ def explain(event_id: EventIdArgument, json: JsonOption = False) -> int:
     from sql_databricks_bridge.sync import authoring
 
     config = composition.settings()
-    config.require("sqlserver_host", "sqlserver_database")
+    config.require(*composition.SYNC_SETTINGS)
     lake = composition.lakehouse(config)
     operations = composition.operations(config, lake, composition.permissions_file(config))
     server = composition.sql_server(config)
     found = authoring.explain(operations, composition.events_table(config, lake), server.connect_target, event_id)
-    document = _explained_document(found)
+    document = events_shown.explained_document(found)
     if json:
         output.print_json(document)
     else:
-        _print_fields(document)
+        events_shown.print_fields(document)
     return 0 if found.explanation.refusal is None else 1
-
-
-def row_document(row: EventRow) -> dict[str, Any]:
-    """The seed's columns, as JSON has them."""
-    return {
-        "event_id": row.event_id,
-        "operation": row.operation,
-        "source_table": row.source_table,
-        "target_table": row.target_table,
-        "primary_keys": None if row.primary_keys is None else list(row.primary_keys),
-        "priority": row.priority,
-        "status": row.status,
-        "rows_expected": row.rows_expected,
-        "rows_affected": row.rows_affected,
-        "discrepancy": row.discrepancy,
-        "warning": row.warning,
-        "error_message": row.error_message,
-        "filter_conditions": None if row.filter_conditions is None else dict(row.filter_conditions),
-        "metadata": None if row.metadata is None else dict(row.metadata),
-        "created_at": row.created_at.isoformat() if row.created_at else None,
-        "processed_at": row.processed_at.isoformat() if row.processed_at else None,
-    }
-
-
-def print_rows(rows: Sequence[EventRow]) -> None:
-    """Print events as a table."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("event", "operation", "target", "status", box=None, header_style="dim", pad_edge=False)
-    for name in ("rows", "expected"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("what to know", overflow="fold")
-    for row in rows:
-        said = row.error_message or row.warning or ""
-        table.add_row(
-            Text(_short(row.event_id)),
-            Text(_short(row.operation)),
-            Text(_short(row.target_table)),
-            Text(row.status or "", STATUS_STYLES.get(row.status or "", "")),
-            _count(row.rows_affected),
-            _count(row.rows_expected),
-            Text(said),
-        )
-    output.out().print(table)
-    if not rows:
-        output.err().print("no events", style="dim")
-
-
-STATUS_STYLES = {"completed": "green", "failed": "bold red", "blocked": "bold red", "processing": "yellow"}
-
-
-def _explained_document(found: Explained) -> dict[str, Any]:
-    what, row, refusal = found.explanation, found.row, found.explanation.refusal
-    return {
-        "event_id": row.event_id,
-        "operation": row.operation,
-        "verdict": "would be applied" if refusal is None else "would not be applied",
-        "why": None if refusal is None else refusal.message,
-        "hint": None if refusal is None else refusal.hint,
-        "status": row.status,
-        "ledger": None if found.ledger is None else f"{found.ledger.outcome} (generation {found.ledger.generation})",
-        "user": what.user,
-        "target": None if what.target is None else str(what.target),
-        "permission": None if what.grant is None else what.grant.pattern,
-        "max_delete_rows": None if what.grant is None else what.grant.max_delete_rows,
-        "source": row.source_table,
-        "source_version": what.source_version,
-        "columns": list(what.columns),
-        "keys": list(what.keys),
-        "source_rows": None if what.matches is None else what.matches.staged,
-        "matching_rows": None if what.matches is None else what.matches.matching,
-        "rows_expected": row.rows_expected,
-        "warnings": list(what.warnings),
-    }
-
-
-def _print_fields(document: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("", "", box=None, show_header=False, pad_edge=False)
-    for name, value in document.items():
-        if value is None or value == []:
-            continue
-        if isinstance(value, list):
-            value = ", ".join(str(item) for item in value)
-        elif isinstance(value, dict):
-            value = ", ".join(f"{key}={text}" for key, text in value.items())
-        table.add_row(Text(name, "dim"), Text(f"{value:,}" if isinstance(value, int) else str(value)))
-    output.out().print(table)
-
-
-def _short(text: str | None) -> str:
-    shown = text or ""
-    return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 3]}..."
-
-
-def _count(number: int | None) -> str:
-    return "" if number is None else f"{number:,}"
 
 
 def _conditions(filters: Sequence[str] | None) -> dict[str, str | None]:
@@ -293,5 +195,7 @@ def _signed(row: EventRow, user: str | None) -> EventRow:
         return row
     key = os.environ.get(_KEY_VARIABLE)
     if not key:
-        raise SettingsError(f"{_KEY_VARIABLE} is not set.", hint=f"--sign-as reads {user!r}'s signing_key from it.")
+        raise SettingsError(
+            f"{_KEY_VARIABLE} is not set.", hint=f"--sign-as reads the signing_key of {user!r} from it."
+        )
     return sign(row, user, key)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,7 @@ from sql_databricks_bridge.errors import BridgeError
 if TYPE_CHECKING:
     from sql_databricks_bridge.core.config import Settings
 
+_SYNC = "Sync"
 _LIBRARIES = ("mssql-python", "databricks-sdk", "pyarrow", "polars", "sqlglot")
 
 
@@ -44,6 +46,8 @@ def check(json: JsonOption = False) -> int:
     """Check both ends: reachable, signed in, versions, and what is missing and how to mend it."""
     config = composition.settings()
     findings = [*_check_sql_server(config), *_check_databricks(config)]
+    if not any(finding.result == "fail" for finding in findings):
+        findings += _check_sync(config)
     failed = any(finding.result == "fail" for finding in findings)
     if json:
         output.print_json(
@@ -131,6 +135,61 @@ def _check_databricks(config: Settings) -> list[Finding]:
         except BridgeError as exc:
             findings.append(Finding(end, "warehouse", "fail", exc.message, exc.hint))
     return findings
+
+
+def _check_sync(config: Settings) -> list[Finding]:
+    """What `bridge sync` needs besides. Extraction works without, so that nothing here is a failure."""
+    if config.databricks_warehouse_id is None:  # said above
+        return []
+    looks: Mapping[str, Callable[[Settings], list[Finding]]] = {
+        "permissions": _permissions,
+        "events table": _events_table,
+        "ledger": _ledger,
+    }
+    findings = []
+    for name, look in looks.items():
+        try:
+            findings += look(config)
+        except BridgeError as exc:
+            findings.append(Finding(_SYNC, name, "warn", exc.message, exc.hint))
+    return findings
+
+
+def _permissions(config: Settings) -> list[Finding]:
+    permissions = composition.permissions_file(config).current()
+    users = len(permissions.users)
+    file = Finding(_SYNC, "permissions", "ok", f"{config.bridge_permissions_file}: {users} user{'s'[: users != 1]}")
+    unsigned = "unsigned events are blocked: "
+    name = config.sync_principal
+    user = permissions.user(name) if name else None
+    hint = "Set SYNC_PRINCIPAL to a user of the permissions file without a signing_key, or sign every event."
+    if not composition.accepts_unsigned(config):
+        what = Finding(_SYNC, "principal", "ok", f"{unsigned}SYNC_ALLOW_UNSIGNED is off in production")
+    elif not name:
+        what = Finding(_SYNC, "principal", "warn", f"{unsigned}SYNC_PRINCIPAL is not set", hint)
+    elif user is None:
+        what = Finding(_SYNC, "principal", "warn", f"{unsigned}SYNC_PRINCIPAL {name!r} is no user of the file", hint)
+    elif user.signing_key is not None:
+        what = Finding(_SYNC, "principal", "warn", f"{unsigned}SYNC_PRINCIPAL {name!r} has a signing_key", hint)
+    else:
+        what = Finding(_SYNC, "principal", "ok", f"unsigned events run as {name}")
+    return [file, what]
+
+
+def _events_table(config: Settings) -> list[Finding]:
+    name = composition.events_table_name(config)
+    if composition.lakehouse(config).has_table(name):
+        return [Finding(_SYNC, "events table", "ok", str(name))]
+    hint = "`bridge events init` creates it; BRIDGE_EVENTS_TABLE says which one it is."
+    return [Finding(_SYNC, "events table", "warn", f"{name} is not there, or may not be seen", hint)]
+
+
+def _ledger(config: Settings) -> list[Finding]:
+    with closing(composition.sql_server(config).connect_target()) as connection:
+        if connection.ledger_ready():
+            return [Finding(_SYNC, "ledger", "ok", f"bridge.applied_events in {config.sqlserver_database}")]
+    hint = "`bridge target init` prints its DDL for a DBA; with --run it creates it."
+    return [Finding(_SYNC, "ledger", "warn", f"none of this version in {config.sqlserver_database} yet", hint)]
 
 
 def _attempt(end: str, check: str, findings: list[Finding], action: Callable[[], None]) -> BridgeError | None:

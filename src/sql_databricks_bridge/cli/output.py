@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _FILE_WIDTH = 200
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 @cache
@@ -60,6 +62,11 @@ def _text(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+def visible(text: str) -> str:
+    """Text from a table that anybody may write, fit for a terminal: what would steer or reorder it is spelled out."""
+    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def print_sql(sql: str) -> None:
     """Print SQL, coloured on a terminal and untouched elsewhere."""
     console = out()
@@ -75,17 +82,17 @@ def print_error(message: str, hint: str | None = None) -> None:
     """Say what went wrong and what to do, without markup, so that no bracket in a name is taken for a style."""
     from rich.text import Text
 
-    text = Text.assemble(("error: ", "bold red"), message)
+    text = Text.assemble(("error: ", "bold red"), visible(message))
     err().print(text, soft_wrap=True)
     if hint:
-        err().print(Text.assemble(("  -> ", "bold"), hint), soft_wrap=True)
+        err().print(Text.assemble(("  -> ", "bold"), visible(hint)), soft_wrap=True)
 
 
 def print_warning(message: str) -> None:
     """Say what the user should know though the work goes on."""
     from rich.text import Text
 
-    err().print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+    err().print(Text.assemble(("warning: ", "bold yellow"), visible(message)), soft_wrap=True)
 
 
 def report_error(exc: BridgeError, *, as_json: bool, debug: bool = False) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sql_databricks_bridge.cli import composition, output
 from sql_databricks_bridge.cli.composition import JsonOption
-from sql_databricks_bridge.cli.events import STATUS_STYLES
+from sql_databricks_bridge.cli.events_shown import STATUS_STYLES, print_handled
 from sql_databricks_bridge.cli.stopping import stop_on_signals
+from sql_databricks_bridge.errors import BridgeError, Cancelled, UsageError
 
 if TYPE_CHECKING:
     from sql_databricks_bridge.sync.cycle import Handled
@@ -48,10 +49,22 @@ def once(json: JsonOption = False) -> int:
 
 
 @app.command("run", epilog="Example: POLLING_INTERVAL_SECONDS=5 bridge sync run")
-def run(json: JsonOption = False) -> int:
-    """Poll until stopped. Ctrl-C or SIGTERM finishes the event in hand and hands back the rest."""
+def run(json: Annotated[bool, typer.Option("--json", help="Print JSON documents, one a line.")] = False) -> int:
+    """Poll until stopped. Ctrl-C or SIGTERM finishes the event in hand, hands back the rest, and ends with code 0."""
+    try:
+        _run(as_json=json)
+    except BridgeError as exc:
+        if not json or isinstance(exc, Cancelled):
+            raise
+        output.print_json_line({"status": "failed", "error": _error_document(exc)})
+        output.print_error(exc.message, exc.hint)
+        return 2 if isinstance(exc, UsageError) else 1
+    return 0
+
+
+def _run(*, as_json: bool) -> None:
     config = composition.settings(_LOG_LEVEL)
-    view = _Heartbeat(as_json=json)
+    view = _Heartbeat(as_json=as_json)
     with stop_on_signals("finishing the event in hand ... (again: at once)") as stopping:
         poller = composition.poller(config, stopping.event)
         output.err().print(
@@ -61,7 +74,6 @@ def run(json: JsonOption = False) -> int:
         )
         poller.run(view)
     view.summary()
-    return 0
 
 
 class _Heartbeat:
@@ -116,10 +128,12 @@ def _document(report: CycleReport) -> dict[str, Any]:
         "busy": list(report.busy),
         "seconds": round(report.seconds, 3),
         "events": [_event_document(handled) for handled in report.handled],
-        "error": None
-        if problem is None
-        else {"kind": type(problem).__name__, "message": problem.message, "hint": problem.hint},
+        "error": None if problem is None else _error_document(problem),
     }
+
+
+def _error_document(exc: BridgeError) -> dict[str, Any]:
+    return {"kind": type(exc).__name__, "message": exc.message, "hint": exc.hint}
 
 
 def _event_document(handled: Handled) -> dict[str, Any]:
@@ -138,30 +152,11 @@ def _event_document(handled: Handled) -> dict[str, Any]:
 
 
 def _print_report(report: CycleReport) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     if report.handled:
-        table = Table("event", "operation", "target", "status", box=None, header_style="dim", pad_edge=False)
-        for name in ("rows", "discrepancy", "time"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("what to know", overflow="fold")
-        for handled in report.handled:
-            outcome, row = handled.outcome, handled.row
-            table.add_row(
-                Text(outcome.event_id or "(none)"),
-                Text(row.operation or ""),
-                Text(row.target_table or ""),
-                Text(str(outcome.status), STATUS_STYLES.get(str(outcome.status), "")),
-                "" if outcome.rows_affected is None else f"{outcome.rows_affected:,}",
-                f"{outcome.discrepancy:,}" if outcome.discrepancy else "",
-                output.human_seconds(handled.seconds),
-                Text(outcome.error_message or outcome.warning or ""),
-            )
-        output.out().print(table)
+        print_handled(report.handled)
     parts = [f"{report.found} unfinished found, {len(report.handled)} ended, {output.human_seconds(report.seconds)}"]
     if report.busy:
-        parts.append(f"another poller works on {', '.join(report.busy)}")
+        parts.append(f"another poller works on {output.visible(', '.join(report.busy))}")
     if report.left:
         parts.append(f"{report.left} left for later")
     output.err().print("; ".join(parts), style="dim", markup=False, soft_wrap=True)
@@ -173,10 +168,11 @@ def _line(handled: Handled) -> Any:
     outcome, row = handled.outcome, handled.row
     status = str(outcome.status)
     rows = "" if outcome.rows_affected is None else f" {outcome.rows_affected:,} rows"
-    said = outcome.error_message or outcome.warning
+    said = output.visible(outcome.error_message or outcome.warning or "")
     return Text.assemble(
         f"{time.strftime('%H:%M:%S')} ",
         (status, STATUS_STYLES.get(status, "")),
-        f" {row.operation} {row.target_table}{rows} in {output.human_seconds(handled.seconds)} ({outcome.event_id})",
+        output.visible(f" {row.operation} {row.target_table}{rows}"),
+        output.visible(f" in {output.human_seconds(handled.seconds)} ({outcome.event_id})"),
         f": {said}" if said else "",
     )

@@ -108,13 +108,25 @@ class Settings(BaseSettings):
         value = value.rstrip("/")
         return value if "://" in value else f"https://{value}"
 
+    @field_validator("databricks_token", "databricks_client_id", "databricks_client_secret")
+    @classmethod
+    def _for_a_header(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        """Drop the line end of a secret that was read from a file; the libraries would show all of it in an error."""
+        if value is None:
+            return None
+        text = (value.get_secret_value() if isinstance(value, SecretStr) else value).strip()
+        if not text.isascii() or not text.isprintable():
+            raise ValueError("holds a line break or another character that no credential of Databricks has")
+        return SecretStr(text) if isinstance(value, SecretStr) else text
+
     def require(self, *names: str) -> None:
         """Raise `SettingsError` naming every variable of `names` (field names) that is not set."""
         missing = [name.upper() for name in names if getattr(self, name) in (None, "")]
         if missing:
             raise SettingsError(
                 f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.",
-                hint="Set it in the environment or in a .env file here; `bridge check` shows what is needed.",
+                hint=f"Set {'it' if len(missing) == 1 else 'them'} in the environment or in a .env file here; "
+                "`bridge check` shows what is needed.",
             )
 
     @property

@@ -220,7 +220,10 @@ class EventTable(Protocol):
         ...
 
     def report(self, outcomes: Sequence[Outcome]) -> None:
-        """Write outcomes to the unfinished rows of those events, in one statement; finished rows never change."""
+        """Write outcomes to the unfinished rows of those events, in one statement; finished rows never change.
+
+        An outcome with a fingerprint leaves rows of the event_id alone that ask for something else.
+        """
         ...
 
     def submit(self, row: EventRow) -> None:

@@ -73,8 +73,9 @@ def apply_plan(session: Session, plan: ApplyPlan, before_commit: BeforeCommit) -
 
 
 def count_matches(session: Session, plan: ApplyPlan) -> Matches:
-    """Count what the plan would meet, changing nothing."""
-    staged = None if plan.staging is None else int(_one(session, apply_statements.staged_checks(plan))["staged"])
+    """Count what the plan would meet, changing nothing; `EventInvalid` for keys that are NULL or there twice."""
+    _check_staging(session, plan)
+    staged = None if plan.staging is None else plan.staging.rows
     statement = apply_statements.matching(plan)
     return Matches(staged, 0 if statement is None else int(_one(session, statement)["matching"]))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sql_databricks_bridge.core.types import SqlServerType
 from sql_databricks_bridge.db.identifiers import sql_server_identifier
-from sql_databricks_bridge.db.staging import STAGING_SCHEMA
+from sql_databricks_bridge.db.staging import STAGING_SCHEMA, collation
 from sql_databricks_bridge.errors import EventInvalid
 from sql_databricks_bridge.models.applying import ApplyPlan, Filter, OnConflict
 from sql_databricks_bridge.models.events import Operation
@@ -179,9 +179,27 @@ def _filters(filters: Sequence[Filter]) -> tuple[list[str], tuple[BoundParameter
         if entry.value is None:
             conditions.append(f"{column} IS NULL")
             continue
-        conditions.append(f"{column} = @f{number}")
+        conditions.append(f"{column} = {_operand(entry, f'@f{number}')}")
         parameters.append(BoundParameter(f"f{number}", _declared(entry), entry.value))
     return conditions, tuple(parameters)
+
+
+def _coded(entry: Filter) -> bool:
+    """Whether the value has characters whose bytes depend on the code page, which a varchar parameter takes from the
+    database: where the column's is another, 'Ж' would arrive as '?', and find the rows that hold one.
+    """
+    name = SqlServerType.parse(entry.declaration).name
+    return isinstance(entry.value, str) and name in ("char", "varchar") and not entry.value.isascii()
+
+
+def _operand(entry: Filter, parameter: str) -> str:
+    """The parameter as it is compared: of the column's own type, code page and collation."""
+    if not _coded(entry) or entry.column.collation is None:
+        return parameter
+    assert isinstance(entry.value, str)
+    # No code page needs more bytes for a character than UTF-8 does.
+    size = _WIDEST_BYTES if len(entry.value.encode("utf-8", "surrogatepass")) <= _WIDEST_BYTES else "max"
+    return f"CONVERT(varchar({size}), {parameter} COLLATE {collation(entry.column)})"
 
 
 def _declared(entry: Filter) -> str:
@@ -199,7 +217,7 @@ def _declared(entry: Filter) -> str:
             f"filter_conditions: column {entry.column.name!r} is {entry.column.sql_type} of code page "
             f"{entry.column.code_page}, which has not all characters of {entry.value[:100]!r}."
         )
-    wide = _WIDEST[name]
+    wide = "nvarchar" if _coded(entry) else _WIDEST[name]
     most = _WIDEST_BYTES if wide == "varchar" else _WIDEST_BYTES // 2
     length = len(entry.value.encode("utf-8" if wide == "varchar" else "utf-16-le", "surrogatepass"))
     return f"{wide}({most if length <= _WIDEST_BYTES else 'max'})"

@@ -202,6 +202,15 @@ class DatabricksLakehouse:
             found = client.warehouses.get(self._settings.databricks_warehouse_id or "")
         return f"{found.name} ({found.state.value.lower() if found.state else 'state unknown'})"
 
+    def has_table(self, table: SourceName) -> bool:
+        """Whether Unity Catalog shows a table of that name; for `bridge check`. No statement."""
+        client = self._connected()
+        try:
+            with self._translated(f"Looking for table {table}"):
+                return bool(client.tables.exists(f"{table.catalog}.{table.schema}.{table.table}").table_exists)
+        except LakehouseNotFound:
+            return False
+
     def _warehouse(self) -> Warehouse:
         from sql_databricks_bridge.db.statements import Warehouse
 

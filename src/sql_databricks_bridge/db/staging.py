@@ -18,7 +18,14 @@ from sql_databricks_bridge.db import app_locks
 from sql_databricks_bridge.db.error_numbers import bulk_errors
 from sql_databricks_bridge.db.identifiers import sql_server_identifier
 from sql_databricks_bridge.db.session import Session, dynamic
-from sql_databricks_bridge.errors import BridgeError, Cancelled, EventInvalid, SourceBusy, SourceUnavailable
+from sql_databricks_bridge.errors import (
+    BridgeError,
+    Cancelled,
+    EventInvalid,
+    SourceBusy,
+    SourceRefused,
+    SourceUnavailable,
+)
 from sql_databricks_bridge.models.applying import Staging
 from sql_databricks_bridge.models.tables import Target, TargetColumn
 
@@ -116,14 +123,14 @@ class StagingArea:
         return swept
 
     def _dropped(self, name: str) -> bool:
-        """Drop a table that may have been dropped meanwhile, or still be in use."""
+        """Drop a table that may have been dropped meanwhile, or still be in use; one that can't be is left alone."""
         table = sql_server_identifier(STAGING_SCHEMA, name)
         try:
             found = self._session.rows(
                 f"IF OBJECT_ID(N'{STAGING_SCHEMA}.{name}', N'U') IS NULL SELECT 0 AS dropped "
                 f"ELSE BEGIN DROP TABLE {table}; SELECT 1 AS dropped; END"
             )
-        except SourceBusy:
+        except (SourceBusy, SourceRefused):  # somebody's foreign key on it, say: no reason to apply no events
             return False
         return bool(found[0]["dropped"])
 
@@ -212,11 +219,14 @@ def declaration(column: TargetColumn) -> str:
     except EventInvalid as exc:
         raise EventInvalid(f"Column {column.name!r}: {exc.message}", hint=exc.hint) from exc
     kind = _carrier(column)
-    if column.collation is None:
-        return kind
-    if not _COLLATION.match(column.collation):
+    return kind if column.collation is None else f"{kind} COLLATE {collation(column)}"
+
+
+def collation(column: TargetColumn) -> str:
+    """Return the name of a text column's collation, fit to stand in a statement, where nothing can quote it."""
+    if column.collation is None or not _COLLATION.match(column.collation):
         raise ValueError(f"{column.collation!r} is not a collation's name")
-    return f"{kind} COLLATE {column.collation}"
+    return column.collation
 
 
 def _carrier(column: TargetColumn) -> str:

@@ -26,7 +26,11 @@ class MssqlTarget:
         """Take over a session and set its options."""
         self._session = session
         self._staging = StagingArea(session)
-        session.run(SESSION_OPTIONS)
+        try:
+            session.run(SESSION_OPTIONS)
+        except BaseException:
+            session.close()
+            raise
 
     def info(self) -> ServerInfo:
         """Ask the server who it is; asked once."""

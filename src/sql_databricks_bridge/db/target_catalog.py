@@ -53,7 +53,7 @@ def find_target(rows: Rows, name: TargetName) -> Target:
     table = found[0]
     _require_base_table(table)
     object_id = int(table["target_id"])
-    relations = rows(_text("target_relations.sql"), bound((object_id, INT), (object_id, INT)))
+    relations = rows(_text("target_relations.sql"), bound(*((object_id, INT),) * 3))
     triggers = [row for row in relations if row["kind"] == "trigger"]
     cascades = _cascades(object_id, [row for row in relations if row["kind"] == "reference"])
     # Foreign keys belong to the child, and who has no right on a table does not see its keys.
@@ -67,6 +67,7 @@ def find_target(rows: Rows, name: TargetName) -> Target:
         unique_keys=_unique_keys(relations),
         cascades=cascades,
         delete_triggers=_names(row for row in triggers if row["on_delete"]),
+        passes_on=tuple((row["name"], row["schema_name"]) for row in relations if row["kind"] == "passed_on"),
         instead_of=_names(row for row in triggers if row["instead_of"]),
         database=table["database_name"],
     )
@@ -130,7 +131,8 @@ def _closest(name: TargetName, tables: Sequence[TargetName]) -> TargetName | Non
 def _column(row: Mapping[str, Any]) -> TargetColumn:
     is_alias = row["is_user_defined"] and not row["is_assembly_type"]
     # sysname is the one alias type that the server comes with; a new system type may share its number with an old one.
-    kind = row["base_type_name"] if is_alias or row["type_name"] == "sysname" else row["type_name"]
+    # An alias type that the login may not see has no name here, but its base type has.
+    kind = row["base_type_name"] if is_alias or row["type_name"] in (None, "sysname") else row["type_name"]
     return TargetColumn(
         name=row["column_name"],
         sql_type=type_name(kind, row["max_length"], row["precision"], row["scale"]),

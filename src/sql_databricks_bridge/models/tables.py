@@ -120,6 +120,7 @@ class Target:
 
     `cascades` names what a DELETE reaches besides: tables by cascading foreign keys (transitively; SET NULL and SET
     DEFAULT too). `delete_triggers` names its enabled triggers for DELETE; `instead_of` those that replace a statement.
+    `passes_on` has (column, other table) for each column whose UPDATE changes rows there: ON UPDATE CASCADE and others.
     """
 
     object_id: int
@@ -130,6 +131,7 @@ class Target:
     cascades: tuple[str, ...] = ()
     delete_triggers: tuple[str, ...] = ()
     instead_of: tuple[str, ...] = ()
+    passes_on: tuple[tuple[str, str], ...] = ()
     database: str = field(default="", compare=False)
 
     def __str__(self) -> str:

@@ -13,6 +13,8 @@ from sql_databricks_bridge.models.events import Operation
 from sql_databricks_bridge.models.tables import Target, TargetColumn
 from sql_databricks_bridge.sync.validators import Event
 
+_ANY_TEXT = parse_declaration("nvarchar(max)")
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnMatch:
@@ -146,7 +148,9 @@ def _filter(column: TargetColumn, text: str | None) -> Filter:
             f"filter_conditions: column {column.name!r} is {column.sql_type}, which can't be compared with a value."
         ) from None
     try:
-        return Filter(column, kind.parse(text), kind.declaration)
+        # A declared varchar is taken to be of code page 1252; whether another one has the characters, `db` looks.
+        coded = kind.name in ("char", "varchar") and column.code_page not in (None, 1252)
+        return Filter(column, (_ANY_TEXT if coded else kind).parse(text), kind.declaration)
     except ValueError as exc:
         raise EventInvalid(f"filter_conditions: {column.name!r} ({column.sql_type}): {exc}.") from None
 

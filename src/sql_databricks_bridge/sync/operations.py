@@ -25,9 +25,9 @@ from sql_databricks_bridge.errors import (
     SourceRefused,
     StatementFailed,
 )
-from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, Staging
+from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, OnConflict, Staging
 from sql_databricks_bridge.models.events import LedgerEntry, LedgerOutcome, Operation
-from sql_databricks_bridge.models.tables import Target
+from sql_databricks_bridge.models.tables import Target, TargetName
 from sql_databricks_bridge.sync.columns import ColumnMatch, key_columns, match_columns, target_filters
 from sql_databricks_bridge.sync.retry import Pause, Retry
 from sql_databricks_bridge.sync.validators import Event
@@ -143,16 +143,27 @@ class Operations:
         user: str | None = None,
     ) -> LedgerEntry:
         """Audit a refusal and write it into the ledger; return what stands there."""
+        self.audit_refusal(entry.event_id, outcome, str(why), event, user)
+        return connection.record(dataclasses.replace(entry, outcome=outcome, message=str(why)))
+
+    def audit_refusal(
+        self,
+        event_id: str | None,
+        outcome: LedgerOutcome,
+        why: str,
+        event: Event | None = None,
+        user: str | None = None,
+    ) -> None:
+        """Audit a refusal; alone where the ledger can't hold it."""
         self.audit.write(
             "sync_apply",
             user_name=user,
             resource=str(event.target) if event else None,
             action=event.operation.lower() if event else "unknown",
             outcome=str(outcome),
-            request_id=entry.event_id,
-            reason=str(why),
+            request_id=event_id,
+            reason=why,
         )
-        return connection.record(dataclasses.replace(entry, outcome=outcome, message=str(why)))
 
     def explain(self, connection: TargetConnection, event: Event, target: Target) -> Explanation:
         """Find out what would happen, changing nothing (a staging table comes and goes)."""
@@ -232,9 +243,16 @@ class _Attempt:
     def explain(self) -> None:
         self._prepare()
         with self._staged() as staging:
-            self._matches = self._connection.matches(self._plan(staging))
-        if self._event.operation is Operation.DELETE:
-            self._require_within_limit(self._matches.matching)
+            plan = self._plan(staging)
+            self._matches = self._connection.matches(plan)
+        matching = self._matches.matching
+        if plan.operation is Operation.DELETE:
+            self._require_within_limit(matching)
+        if plan.operation is Operation.INSERT and plan.keys and plan.on_conflict is OnConflict.ERROR and matching:
+            raise EventInvalid(
+                f"{matching:,} of the rows are in {self._target} already.",
+                hint="Set metadata on_conflict to skip or update, or use UPSERT.",
+            )
 
     def explanation(self, refusal: BridgeError | None) -> Explanation:
         """What is known by now."""
@@ -292,6 +310,7 @@ class _Attempt:
         from sql_databricks_bridge.sync.values import Inbound
 
         match = self._match = match_columns(self._event, self._target, stream.schema.names)
+        self._require_own_rows(match)
         inbound = Inbound.of(
             [stream.schema.field(ordinal) for ordinal in match.ordinals],
             match.staged,
@@ -324,6 +343,8 @@ class _Attempt:
     def _before_commit(self, plan: ApplyPlan, counts: Counts) -> LedgerEntry:
         """The last look: the limit on what the statement really counted, the audit's intent, the ledger's row."""
         self._require_within_limit(counts.deleted)
+        if counts.deleted:
+            self._require_same_reach()
         warnings = list(self._warnings)
         if counts.skipped:
             warnings.append(f"{counts.skipped:,} rows were there already and skipped")
@@ -342,6 +363,26 @@ class _Attempt:
         return dataclasses.replace(
             plan.entry, rows_affected=counts.affected, message="; ".join(warnings) if warnings else None
         )
+
+    def _require_own_rows(self, match: ColumnMatch) -> None:
+        """Refuse to change a column that passes the change on to another table, unless that is permitted."""
+        assert self._principal is not None  # `_prepare` has set it
+        updates = self._event.operation is not Operation.INSERT or self._event.on_conflict is OnConflict.UPDATE
+        changed = {column.name for column in match.updates} if updates else set()
+        reach = [f"{column} to {table}" for column, table in self._target.passes_on if column in changed]
+        if reach and not self._principal.grant.allow_cascade:
+            raise EventBlocked(
+                f"Columns of {self._target} pass their changes on by foreign keys: {', '.join(reach)}.",
+                hint="Leave them out of the source; `allow_cascade: true` beside the table's permission allows it.",
+            )
+
+    def _require_same_reach(self) -> None:
+        """Look the target up again, now that the locks of what was deleted let no cascade or trigger be added to it.
+
+        One that came after the first look has fired by now: what the user may not do is rolled back.
+        """
+        target = self._connection.find(TargetName(self._target.schema, self._target.name))
+        self._operations.authorize(self._event, target, self._connection.info().database)
 
     def _require_within_limit(self, deleted: int) -> None:
         assert self._principal is not None  # `_prepare` has set it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Event as Flag
@@ -76,7 +76,7 @@ class Poller:
         self._options = options
         self._now = now
         self._monotonic = monotonic
-        self._busy: frozenset[str] = frozenset()
+        self._put_off: Mapping[int, frozenset[str]] = {}
         self._swept: float | None = None
 
     def cycle(self) -> CycleReport:
@@ -84,8 +84,8 @@ class Poller:
         began = self._monotonic()
         if self._swept is None or began - self._swept > _SWEEP_EVERY_S:
             self.sweep()
-        rows = self._events.unfinished(self._options.max_events, sorted(self._busy))
-        self._busy = frozenset()
+        skipped, self._put_off = self._put_off, {}
+        rows = self._events.unfinished(self._options.max_events, sorted(frozenset().union(*skipped.values())))
         if not rows:
             return CycleReport(0, seconds=self._monotonic() - began)
         reporter = Reporter(self._events, first_flush_s=_FIRST_FLUSH_S, interval_s=self._options.interval_s)
@@ -97,13 +97,15 @@ class Poller:
             stop=self.stop,
             workers=self._options.workers,
             now=self._now,
+            skipped=skipped,
         )
         problem = cycle.run()
         try:
             reporter.flush()
         except BridgeError as exc:
             problem = problem or exc
-        self._busy = frozenset(cycle.busy) if not cycle.handled else frozenset()
+        if not cycle.handled and len(rows) >= self._options.max_events:  # others may wait behind what was read
+            self._put_off = {**skipped, **cycle.put_off}
         return CycleReport(
             found=len(rows),
             handled=tuple(cycle.handled),
@@ -152,9 +154,14 @@ class Poller:
 
     def _make_ledger(self, connection: TargetConnection) -> None:
         if not self._options.create_ledger:
-            raise LedgerMissing(
-                f"Database {connection.info().database!r} has no ledger (schema bridge) of this version yet.",
-                hint="`bridge target init` prints its DDL for a DBA; with --run it creates it.",
-            )
+            raise ledger_missing(connection)
         connection.create_ledger()
         log.info("ledger.created", database=connection.info().database)
+
+
+def ledger_missing(connection: TargetConnection) -> LedgerMissing:
+    """What to say where the ledger is not in the target database."""
+    return LedgerMissing(
+        f"Database {connection.info().database!r} has no ledger (schema bridge) of this version yet.",
+        hint="`bridge target init` prints its DDL for a DBA; with --run it creates it.",
+    )

@@ -112,6 +112,12 @@ class Reporter:
         """Send what there is; what can't be sent stays."""
         with self._lock:
             sending = dict(self._waiting)
+            # Before it is sent: an event that is left meanwhile has to be taken back.
+            self._told_processing |= {
+                event_id
+                for event_id, outcome in sending.items()
+                if outcome.status is EventStatus.PROCESSING and event_id is not None
+            }
         self._due = self._monotonic() + self._interval_s
         if not sending:
             return
@@ -119,8 +125,6 @@ class Reporter:
         self._due = self._monotonic() + self._interval_s
         with self._lock:
             for event_id, outcome in sending.items():
-                if outcome.status is EventStatus.PROCESSING and event_id is not None:
-                    self._told_processing.add(event_id)
                 if self._waiting.get(event_id) is outcome:
                     del self._waiting[event_id]
 

@@ -109,8 +109,15 @@ def understand(row: EventRow) -> Event:
         timezone=metadata.timezone,
         keep_identity=metadata.keep_identity,
         on_conflict=metadata.on_conflict,
-        notes=metadata.notes,
+        notes=(*metadata.notes, *_unread(operation, row, source)),
     )
+
+
+def _unread(operation: Operation, row: EventRow, source: SourceName | None) -> tuple[str, ...]:
+    """A note where a source is named and not read: its author may have meant its rows to be those that go."""
+    if operation is Operation.DELETE and source is None and row.source_table:
+        return ("source_table was not read: without primary_keys a DELETE goes by filter_conditions alone",)
+    return ()
 
 
 class _Problems(list[str]):
@@ -156,13 +163,13 @@ def _source(text: str | None) -> SourceName:
 
 
 def _keys(names: tuple[str | None, ...] | None) -> tuple[str, ...]:
-    found: list[str] = []
+    found: dict[str, str] = {}  # by lower case: a row with a hundred thousand names must not take minutes
     for name in names or ():
         checked = _column_name(name, "primary_keys")
-        if checked.lower() in (other.lower() for other in found):
+        if checked.lower() in found:
             raise EventInvalid(f"primary_keys has {_shown(checked)} twice")
-        found.append(checked)
-    return tuple(found)
+        found[checked.lower()] = checked
+    return tuple(found.values())
 
 
 def _filters(conditions: Mapping[str, str | None] | None) -> tuple[tuple[str, str | None], ...]:

@@ -158,6 +158,12 @@ def test_what_is_no_ordinary_table_is_refused_by_its_kind(special: dict[str, Any
     assert find_target(answering([COLUMN], []), TargetName("dbo", "t")).object_id == 7
 
 
+def test_a_column_of_an_alias_type_that_the_login_may_not_see_has_its_base_type() -> None:
+    unseen = {"type_name": None, "is_user_defined": None, "is_assembly_type": None, "base_type_name": "int"}
+    (column,) = find_target(answering([COLUMN | unseen], []), TargetName("dbo", "t")).columns
+    assert column.sql_type == "int"
+
+
 @pytest.mark.parametrize("schema", ["sys", "INFORMATION_SCHEMA", "bridge", "Bridge"])
 def test_schemas_that_are_nobodys_are_refused_without_asking(schema: str) -> None:
     """The server's own, and the bridge's: its ledger must not be a target."""

@@ -127,3 +127,10 @@ def test_a_filter_value_that_is_none_is_refused(name: str, value: str, said: str
     wanted = event("DELETE", primary_keys=None, filter_conditions={name: value})
     with pytest.raises(EventInvalid, match=said):
         target_filters(wanted, TABLE)
+
+
+def test_a_filter_value_is_text_of_the_columns_own_code_page() -> None:
+    word = TargetColumn("Word", "varchar(10)", nullable=False, collation="Cyrillic_General_CI_AS", code_page=1251)
+    wanted = event("DELETE", primary_keys=None, filter_conditions={"word": "\u0416\u0443\u043a"})
+    (found,) = target_filters(wanted, dataclasses.replace(TABLE, columns=(word,)))
+    assert (found.value, found.declaration) == ("\u0416\u0443\u043a", "varchar(10)")

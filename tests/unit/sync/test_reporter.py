@@ -77,6 +77,21 @@ def test_only_what_takes_long_is_told_as_processing_and_handed_back_when_left() 
     assert len(table.sent) == 2
 
 
+def test_an_event_that_is_left_while_processing_is_being_told_is_taken_back() -> None:
+    class Leaving(Table):
+        def report(self, outcomes: Sequence[Outcome]) -> None:
+            super().report(outcomes)
+            if len(self.sent) == 1:
+                reporter.left("slow")  # as its worker does, in another thread
+
+    table = Leaving()
+    reporter = Reporter(table, first_flush_s=0.0, interval_s=10.0)  # type: ignore[arg-type]
+    reporter.taken("slow")
+    reporter.flush()
+    reporter.flush()
+    assert table.sent == [[Outcome("slow", EventStatus.PROCESSING)], [Outcome("slow", EventStatus.PENDING)]]
+
+
 def test_what_could_not_be_told_is_told_later() -> None:
     table = Table()
     reporter = Reporter(table, first_flush_s=0.0, interval_s=0.0)  # type: ignore[arg-type]

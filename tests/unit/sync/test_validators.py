@@ -149,3 +149,24 @@ def test_the_payload_leaves_out_what_the_bridge_or_the_clock_writes() -> None:
     assert event_row(metadata={"signature": "x"}).payload_hash == event_row(metadata={}).payload_hash
     assert event_row(metadata={}).payload_hash != GOOD.payload_hash
     assert event_row(priority=1).payload_hash != GOOD.payload_hash
+
+
+def test_a_row_with_many_key_names_is_understood_in_one_pass() -> None:
+    class Counted(str):
+        lowered = 0
+
+        def lower(self) -> str:
+            Counted.lowered += 1
+            return super().lower()
+
+    names = tuple(Counted(f"k{number}") for number in range(1_000))
+    assert understand(event_row(primary_keys=names)).keys == names
+    assert Counted.lowered <= 3 * len(names)
+
+
+def test_a_delete_that_does_not_read_the_source_it_names_says_so() -> None:
+    by_filters = event_row(operation="DELETE", primary_keys=None, filter_conditions={"region": "EU"})
+    (note,) = understand(by_filters).notes
+    assert "source_table was not read" in note
+    assert understand(event_row(operation="DELETE")).notes == ()
+    assert understand(dataclasses.replace(by_filters, source_table=None)).notes == ()

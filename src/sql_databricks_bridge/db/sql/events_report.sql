@@ -3,7 +3,7 @@ USING (
   SELECT r.*
   FROM (SELECT explode(from_json(:outcomes, 'ARRAY<STRUCT<event_id: STRING, status: STRING, rows_affected: INT, discrepancy: INT, warning: STRING, error_message: STRING, processed_at: STRING, fingerprint: STRING>>', map('mode', 'FAILFAST'))) AS r)
 ) AS s
-ON t.event_id <=> s.event_id AND t.status IN ('pending', 'processing')
+ON t.event_id <=> s.event_id AND lower(trim(coalesce(t.status, 'pending'))) IN ('', 'pending', 'processing')
   AND (s.fingerprint IS NULL OR s.fingerprint = {fingerprint})
 WHEN MATCHED AND s.status IN ('pending', 'processing') THEN
   UPDATE SET status = s.status
