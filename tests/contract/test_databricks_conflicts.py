@@ -167,7 +167,7 @@ def test_the_launcher_may_let_writers_take_turns_instead(tmp_path: Path) -> None
 
 def test_eight_clients_poll_and_report_at_once_and_no_update_is_lost(sandbox: Sandbox) -> None:
     """Each adds to a row of its own and to one that all share; whoever conflicts tries again."""
-    clients, rounds = 8, 3
+    clients, rounds = 8, 2
     table = sandbox.table()
     sandbox.rows(f"CREATE TABLE {table} (id STRING, n INT)")
     sandbox.rows(f"INSERT INTO {table} SELECT concat('e', id), 0 FROM range({clients + 1})")

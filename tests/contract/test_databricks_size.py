@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from databricks.sdk.service.sql import Disposition, Format
 
@@ -80,7 +81,7 @@ def test_a_big_table_is_read_in_chunks_from_disk_in_bounded_memory(tmp_path: Pat
             part = own.client.statement_execution.get_statement_result_chunk_n(answer.statement_id or "", index)
             (link,) = part.external_links or []
             content = pa.ipc.open_stream(fetch(link.external_link or "").content).read_all()
-            seen, total = seen + content.num_rows, total + pa.compute.sum(content["id"]).as_py()
+            seen, total = seen + content.num_rows, total + pc.sum(content["id"]).as_py()
             index = link.next_chunk_index
         assert (seen, total) == (ROWS, ROWS * (ROWS - 1) // 2)
         assert resident_mib(own) - before < ALLOWED_MIB
