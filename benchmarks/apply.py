@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.extract import Measure
+from benchmarks.extract import Measure, driver_connection, tell
 
 SELECT = """
     SELECT CAST(id AS INT) AS id, id * 7919 AS account, concat('C', lpad(CAST(id % 5000 AS STRING), 8, '0')) AS code,
@@ -273,9 +273,7 @@ def _fresh(connection: Any, table: str, *, keyed: bool) -> None:
 
 
 def _driver() -> Any:
-    from benchmarks.extract import _connection
-
-    connection = _connection(os.environ)
+    connection = driver_connection(os.environ)
     connection.autocommit = True
     return connection
 
@@ -324,12 +322,7 @@ def _report(results: list[Applied], file: Path | None) -> None:
         "small_events_s": small.wall_s,
         "small_events_statements_besides_reads": small.statements - SMALL_EVENTS,
     }
-    print()
-    for name, value in ratios.items():
-        print(f"{name}: {value:.2f}")
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"ratios": ratios, "measures": [asdict(item) for item in results]}, indent=2))
+    tell(ratios, results, file)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def _measure(options: argparse.Namespace, environment: Mapping[str, str]) -> Non
 
 def _prepare(environment: Mapping[str, str], table: str, copies: int) -> None:
     numbers = ", ".join(f"({n})" for n in range(1, copies + 1))
-    with _connection(environment) as connection:
+    with driver_connection(environment) as connection:
         cursor = connection.cursor()
         cursor.execute(f"DROP TABLE IF EXISTS {table}")
         cursor.execute(f"SELECT {COLUMNS} INTO {table} FROM dbo.flights AS f CROSS JOIN (VALUES {numbers}) AS k(n)")
@@ -136,7 +136,8 @@ def _be(contestant: str, query: str) -> Measure:
     return Measure(contestant, rows, wall, cpu, used.ru_maxrss / 1024)
 
 
-def _connection(environment: Mapping[str, str]) -> Any:
+def driver_connection(environment: Mapping[str, str]) -> Any:
+    """Microsoft's driver alone, to the server that the environment names."""
     from mssql_python import connect
 
     return connect(
@@ -148,7 +149,7 @@ def _connection(environment: Mapping[str, str]) -> Any:
 
 
 def _drain(query: str) -> Any:
-    connection = _connection(os.environ)
+    connection = driver_connection(os.environ)
 
     def work() -> int:
         cursor = connection.cursor()
@@ -163,7 +164,7 @@ def _rowwise(query: str) -> Any:
     import polars as pl
     from databricks.sdk import WorkspaceClient
 
-    connection = _connection(os.environ)
+    connection = driver_connection(os.environ)
     client = WorkspaceClient(host=os.environ["DATABRICKS_HOST"], token=os.environ["DATABRICKS_TOKEN"], auth_type="pat")
 
     def work() -> int:
@@ -242,6 +243,11 @@ def _report(results: list[Measure], file: Path | None) -> None:
             ratios[f"extract_vs_rowwise_{label}"] = bridge / rowwise
         if (peak := median("bridge", rows, "peak_mib")) is not None:
             ratios[f"extract_peak_mib_{label}"] = peak
+    tell(ratios, results, file)
+
+
+def tell(ratios: Mapping[str, float], results: Sequence[Measure], file: Path | None) -> None:
+    """Print the ratios; write them and the measures as JSON where a file is given."""
     print()
     for name, value in ratios.items():
         print(f"{name}: {value:.2f}")

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sql_databricks_bridge.models.tables import SQL_SERVER_NAME_LENGTH, UNITY_NAME_LENGTH, SourceName
+from sql_databricks_bridge.models.text import CONTROL, FORBIDDEN_IN_UNITY_NAMES, shown, utf16_length
 
 _SQL_SERVER_PART = re.compile(r"\[(?P<quoted>(?:[^\]]|\]\])+)\]|(?P<plain>[^\W\d][\w@$#]*|[@#][\w@$#]+)|(?P<any>\*)")
 _UNITY_PART = re.compile(r"`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[\w-]+)|(?P<any>\*)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NO_UNITY_NAME = re.compile(r"[\x00-\x20./\x7f]")
 _TABLE_FORMS = "schema.table, database.schema.table or server.database.schema.table"
 
 
@@ -48,19 +47,19 @@ class TablePattern:
         parts = _split(text, _SQL_SERVER_PART, "]")
         if parts is None or not 2 <= len(parts) <= 4:
             raise ValueError(
-                f"the table pattern {_shown(text)} is not {_TABLE_FORMS}"
+                f"the table pattern {shown(text, 160)} is not {_TABLE_FORMS}"
                 f" (each part is a name or * alone, and other names go into brackets: {_example(text)})"
             )
         for part in parts:
-            if part is not None and (_utf16_length(part) > SQL_SERVER_NAME_LENGTH or _CONTROL.search(part)):
+            if part is not None and (utf16_length(part) > SQL_SERVER_NAME_LENGTH or CONTROL.search(part)):
                 raise ValueError(
-                    f"the table pattern {_shown(text)} holds {_shown(part)}, no name of SQL Server, which ends at "
-                    f"{SQL_SERVER_NAME_LENGTH} characters and takes no control characters"
+                    f"the table pattern {shown(text, 160)} holds {shown(part, 160)}, no name of SQL Server, which "
+                    f"ends at {SQL_SERVER_NAME_LENGTH} characters and takes no control characters"
                 )
         left_out = [("SQLSERVER_HOST", home.server), ("SQLSERVER_DATABASE", home.database)][: 4 - len(parts)]
         for variable, value in left_out:
             if not value:
-                raise ValueError(f"the table pattern {_shown(text)} means the one of {variable}, which is not set")
+                raise ValueError(f"the table pattern {shown(text, 160)} means the one of {variable}, which is not set")
         server, database, schema, table = ([value for _, value in left_out] + parts)[:4]
         return cls(text, (_fold(server), _fold(database), _fold(schema), _fold(table)))
 
@@ -91,12 +90,14 @@ class SourcePattern:
         parts = _split(text, _UNITY_PART, "`")
         if parts is None or len(parts) != 3 or any(a is None and b is not None for a, b in pairwise(parts)):
             raise ValueError(
-                f"the source pattern {_shown(text)} is none of catalog.schema.table, catalog.schema.*, catalog.*.* "
+                f"the source pattern {shown(text, 160)} is none of catalog.schema.table, catalog.schema.*, catalog.*.* "
                 "and *.*.* (other names go into backticks: main.`my+schema`.orders)"
             )
         for part in parts:
-            if part is not None and (len(part) > UNITY_NAME_LENGTH or _NO_UNITY_NAME.search(part)):
-                raise ValueError(f"the source pattern {_shown(text)} holds {_shown(part)}, no name of Unity Catalog")
+            if part is not None and (len(part) > UNITY_NAME_LENGTH or FORBIDDEN_IN_UNITY_NAMES.search(part)):
+                raise ValueError(
+                    f"the source pattern {shown(text, 160)} holds {shown(part, 160)}, no name of Unity Catalog"
+                )
         catalog, schema, table = (part if part is None else part.lower() for part in parts)
         return cls(text, (catalog, schema, table))
 
@@ -139,11 +140,3 @@ def _example(text: str) -> str:
     if 2 <= len(parts) <= 4 and all(part.isprintable() and 0 < len(part) < 40 and "*" not in part for part in parts):
         return ".".join(f"[{part}]" if not _SQL_SERVER_PART.fullmatch(part) else part for part in parts)
     return "dbo.[odd name]"
-
-
-def _utf16_length(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 160 else f"{text[:157]}...")

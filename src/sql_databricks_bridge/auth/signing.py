@@ -13,6 +13,7 @@ from dataclasses import replace
 from sql_databricks_bridge.auth.permissions import Permissions, User
 from sql_databricks_bridge.errors import EventBlocked
 from sql_databricks_bridge.models.events import SIGNATURE, USER, EventRow
+from sql_databricks_bridge.models.text import shown
 
 
 def sign(row: EventRow, user_name: str, key: str) -> EventRow:
@@ -31,7 +32,7 @@ def principal_of(row: EventRow, permissions: Permissions, *, sync_principal: str
     for key in metadata:
         if meant := _imitated(key):
             raise EventBlocked(
-                f"The metadata key {_shown(key)} could be taken for {meant!r}.",
+                f"The metadata key {shown(key)} could be taken for {meant!r}.",
                 hint=f"Write {meant!r} exactly, or name the note otherwise.",
             )
     if USER in metadata or SIGNATURE in metadata:
@@ -49,19 +50,19 @@ def _signer(row: EventRow, name: str | None, signature: str | None, permissions:
     user = permissions.user(name)
     if user is None:
         raise EventBlocked(
-            f"The event is signed by {_shown(name)}, who is not in permissions.yaml.",
+            f"The event is signed by {shown(name)}, who is not in permissions.yaml.",
             hint="Names are compared exactly.",
         )
     if user.signing_key is None:
         raise EventBlocked(
-            f"The event is signed by {_shown(name)}, who has no signing_key in permissions.yaml.",
+            f"The event is signed by {shown(name)}, who has no signing_key in permissions.yaml.",
             hint="Give the user a signing_key, or leave `user` and `signature` out of the metadata.",
         )
     expected = row.signature(user.signing_key.get_secret_value())
     # Bytes, since compare_digest refuses texts that are not ASCII.
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogatepass")):
         raise EventBlocked(
-            f"The event's signature is not that of {_shown(name)} for this event.",
+            f"The event's signature is not that of {shown(name)} for this event.",
             hint="Another key signed it, or something was changed afterwards: event_id, operation, tables, keys, "
             "priority, rows_expected, filters and metadata are signed as they are stored (docs/permissions.md).",
         )
@@ -82,12 +83,12 @@ def _unsigned(permissions: Permissions, sync_principal: str | None, allow_unsign
     user = permissions.user(sync_principal)
     if user is None:
         raise EventBlocked(
-            f"The event is not signed, and SYNC_PRINCIPAL {_shown(sync_principal)} is not in permissions.yaml.",
+            f"The event is not signed, and SYNC_PRINCIPAL {shown(sync_principal)} is not in permissions.yaml.",
             hint="Names are compared exactly.",
         )
     if user.signing_key is not None:
         raise EventBlocked(
-            f"The event is not signed, and SYNC_PRINCIPAL {_shown(sync_principal)} has a signing_key, so that only "
+            f"The event is not signed, and SYNC_PRINCIPAL {shown(sync_principal)} has a signing_key, so that only "
             "signed events run as that user.",
             hint="Sign it, or name a user without a signing_key.",
         )
@@ -110,7 +111,3 @@ def _imitated(key: str) -> str | None:
             if any(same) and all(ok or not letter.isascii() for ok, letter in zip(same, letters, strict=True)):
                 return meant
     return None
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from sql_databricks_bridge.errors import UsageError
+from sql_databricks_bridge.models.text import FORBIDDEN_IN_UNITY_NAMES
 
 _SIMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\Z")
-_FORBIDDEN_IN_UC_NAMES = re.compile(r"[\x00-\x20./\x7f]")
 
 
 def require_simple_name(value: str, what: str) -> str:
@@ -35,7 +35,7 @@ class Destination:
 
     def __post_init__(self) -> None:
         for part in (self.catalog, self.schema, self.volume):
-            if not part or len(part) > 255 or _FORBIDDEN_IN_UC_NAMES.search(part):
+            if not part or len(part) > 255 or FORBIDDEN_IN_UNITY_NAMES.search(part):
                 raise UsageError(
                     f"Destination {self.catalog}.{self.schema}.{self.volume}: {part!r} is not a legal name.",
                     hint="Write CATALOG.SCHEMA.VOLUME without blanks and slashes.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sql_databricks_bridge.errors import EventInvalid
+from sql_databricks_bridge.models.text import CONTROL, FORBIDDEN_IN_UNITY_NAMES, shown, utf16_length
 
 SQL_SERVER_NAME_LENGTH = 128
 UNITY_NAME_LENGTH = 255
@@ -16,8 +17,6 @@ _BRACKETED = re.compile(r"\[((?:[^\]]|\]\])+)\]")
 _REGULAR = re.compile(r"[^\W\d][\w@$#]*|[@#][\w@$#]+")
 _BACKTICKED = re.compile(r"`((?:[^`]|``)+)`")
 _PLAIN = re.compile(r"[\w-]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_FORBIDDEN_IN_UC_NAMES = re.compile(r"[\x00-\x20./\x7f]")
 
 Named = TypeVar("Named", "TargetColumn", str)
 
@@ -35,13 +34,13 @@ class TargetName:
         parts = _split(text, _BRACKETED, "]]", "]", _REGULAR)
         if parts is None or len(parts) != 2:
             raise EventInvalid(
-                f"target_table {_shown(text)} is not schema.table.",
+                f"target_table {shown(text, 160)} is not schema.table.",
                 hint="Write it as dbo.orders; put a part with other characters into brackets: dbo.[odd name].",
             )
         for part in parts:
-            if _utf16_length(part) > SQL_SERVER_NAME_LENGTH or _CONTROL.search(part):
+            if utf16_length(part) > SQL_SERVER_NAME_LENGTH or CONTROL.search(part):
                 raise EventInvalid(
-                    f"target_table {_shown(text)}: {_shown(part)} is no name of SQL Server, which ends at "
+                    f"target_table {shown(text, 160)}: {shown(part, 160)} is no name of SQL Server, which ends at "
                     f"{SQL_SERVER_NAME_LENGTH} characters and takes no control characters."
                 )
         return cls(*parts)
@@ -66,12 +65,12 @@ class SourceName:
         parts = _split(text, _BACKTICKED, "``", "`", _PLAIN)
         if parts is None or len(parts) != 3:
             raise EventInvalid(
-                f"{what} {_shown(text)} is not catalog.schema.table.",
+                f"{what} {shown(text, 160)} is not catalog.schema.table.",
                 hint="Write it as main.sales.orders; put a part with other characters into backticks.",
             )
         for part in parts:
-            if len(part) > UNITY_NAME_LENGTH or _FORBIDDEN_IN_UC_NAMES.search(part):
-                raise EventInvalid(f"{what} {_shown(text)}: {_shown(part)} is no name of Unity Catalog.")
+            if len(part) > UNITY_NAME_LENGTH or FORBIDDEN_IN_UNITY_NAMES.search(part):
+                raise EventInvalid(f"{what} {shown(text, 160)}: {shown(part, 160)} is no name of Unity Catalog.")
         return cls(*parts)
 
     def __str__(self) -> str:
@@ -174,11 +173,3 @@ def _split(
         if text[position] != ".":
             return None
         position += 1
-
-
-def _utf16_length(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 160 else f"{text[:157]}...")

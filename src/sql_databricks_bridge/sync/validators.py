@@ -22,6 +22,7 @@ from sql_databricks_bridge.models.events import (
     Operation,
 )
 from sql_databricks_bridge.models.tables import SourceName, TargetName
+from sql_databricks_bridge.models.text import shown, utf16_length
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -61,7 +62,7 @@ def event_id_problem(event_id: str) -> str | None:
     """
     if not event_id:
         return "event_id is empty"
-    if len(event_id.encode("utf-16-le", "surrogatepass")) // 2 > EVENT_ID_LENGTH:
+    if utf16_length(event_id) > EVENT_ID_LENGTH:
         return f"event_id is longer than {EVENT_ID_LENGTH} characters"
     if event_id != event_id.strip():
         return "event_id begins or ends with a blank"
@@ -147,7 +148,7 @@ def _operation(text: str | None) -> Operation:
     try:
         return Operation(text.upper())
     except ValueError:
-        raise EventInvalid(f"operation {_shown(text)} is unknown: use INSERT, UPDATE, DELETE or UPSERT") from None
+        raise EventInvalid(f"operation {shown(text)} is unknown: use INSERT, UPDATE, DELETE or UPSERT") from None
 
 
 def _target(text: str | None) -> TargetName:
@@ -167,7 +168,7 @@ def _keys(names: tuple[str | None, ...] | None) -> tuple[str, ...]:
     for name in names or ():
         checked = _column_name(name, "primary_keys")
         if checked.lower() in found:
-            raise EventInvalid(f"primary_keys has {_shown(checked)} twice")
+            raise EventInvalid(f"primary_keys has {shown(checked)} twice")
         found[checked.lower()] = checked
     return tuple(found.values())
 
@@ -177,7 +178,7 @@ def _filters(conditions: Mapping[str, str | None] | None) -> tuple[tuple[str, st
     for name, value in (conditions or {}).items():
         checked = _column_name(name, "filter_conditions")
         if checked.lower() in found:
-            raise EventInvalid(f"filter_conditions has {_shown(checked)} twice")
+            raise EventInvalid(f"filter_conditions has {shown(checked)} twice")
         found[checked.lower()] = (checked, value)
     return tuple(found.values())
 
@@ -187,20 +188,20 @@ def _column_name(name: str | None, where: str) -> str:
     if name is None:
         raise EventInvalid(f"{where} has a NULL name")
     if not name.strip() or len(name) > _LONGEST_COLUMN_NAME or _CONTROL.search(name):
-        raise EventInvalid(f"{where}: {_shown(name)} is no column name")
+        raise EventInvalid(f"{where}: {shown(name)} is no column name")
     return name
 
 
 def _metadata(given: Mapping[str, str | None] | None) -> _Metadata:
     metadata = given or {}
     notes = tuple(
-        f"metadata key {_shown(key)} means nothing to the bridge: {near!r} would"
+        f"metadata key {shown(key)} means nothing to the bridge: {near!r} would"
         for key in metadata
         if key not in METADATA_KEYS and (near := closest(key.strip(), METADATA_KEYS))
     )
     version = metadata.get(SOURCE_VERSION)
     if version is not None and not _VERSION.fullmatch(version):
-        raise EventInvalid(f"metadata {SOURCE_VERSION} {_shown(version)} is no version of a Delta table")
+        raise EventInvalid(f"metadata {SOURCE_VERSION} {shown(version)} is no version of a Delta table")
     return _Metadata(
         source_version=None if version is None else int(version),
         timezone=_timezone(metadata.get(TIMEZONE)),
@@ -216,7 +217,7 @@ def _timezone(name: str | None) -> str | None:
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise EventInvalid(f"metadata {TIMEZONE} {_shown(name)} is no IANA time zone such as America/Bogota") from None
+        raise EventInvalid(f"metadata {TIMEZONE} {shown(name)} is no IANA time zone such as America/Bogota") from None
     return name
 
 
@@ -225,16 +226,11 @@ def _switch(key: str, text: str | None) -> bool:
         return False
     if text.lower() == "true":
         return True
-    raise EventInvalid(f"metadata {key} {_shown(text)} is neither true nor false")
+    raise EventInvalid(f"metadata {key} {shown(text)} is neither true nor false")
 
 
 def _on_conflict(text: str | None) -> OnConflict:
     try:
         return OnConflict.ERROR if text is None else OnConflict(text.lower())
     except ValueError:
-        raise EventInvalid(f"metadata {ON_CONFLICT} {_shown(text or '')} is none of error, skip, update") from None
-
-
-def _shown(text: str) -> str:
-    """A short form fit for a message."""
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+        raise EventInvalid(f"metadata {ON_CONFLICT} {shown(text or '')} is none of error, skip, update") from None
