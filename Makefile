@@ -1,6 +1,8 @@
 # The one way to do each thing; CI runs the same targets.
 .PHONY: help setup lint test proof demo bench docs lock clean
 PY := .venv/bin/python
+# Tests run on two workers, each with stand-ins of its own; one after the other where they share a real server.
+WORKERS ?= $(if $(SQLSERVER_HOST)$(DATABRICKS_HOST),0,2)
 
 help:           ## show this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -15,7 +17,7 @@ lint: setup     ## ruff, mypy (strict), import rules
 	.venv/bin/lint-imports
 
 test: setup     ## every test, on the sandbox or on the servers that the environment names
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 proof: setup    ## the long campaigns whole: kills, racing pollers, outages (`make test` runs a seeded sample)
 	BRIDGE_PROOF=whole $(PY) -m pytest tests/proof --timeout=14400
@@ -26,6 +28,7 @@ demo: setup     ## the whole show on the sandbox, both ways: 336,776 flights out
 bench: setup    ## measure speed and memory as ratios
 	$(PY) -m benchmarks.extract --json build/bench/extract.json
 	$(PY) -m benchmarks.apply --json build/bench/apply.json
+	$(PY) -m benchmarks.service --json build/bench/service.json
 
 docs: setup     ## build the documentation into build/docs
 	.venv/bin/mkdocs build --strict --quiet

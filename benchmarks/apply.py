@@ -4,6 +4,7 @@ Each contestant runs in a process of its own, in turns, so that a noisy neighbou
 `make bench`, or on real servers by setting SQLSERVER_* and DATABRICKS_*.
 
 - bulkcopy: the driver's own `bulkcopy_arrow` of rows that are in memory already, into an empty table. The floor.
+- read: the same rows read from Delta and thrown away, which an event has to do and the bulk copy has not.
 - insert: an INSERT event of the same rows: read from Delta, checked, staged, applied with the ledger's row.
 - update, delete: an event of 100,000 rows by key, against a loop of single statements with bound parameters (over fewer
   rows; it is linear).
@@ -107,6 +108,7 @@ def _measure(options: argparse.Namespace, environment: Mapping[str, str], admin_
     for _ in range(options.rounds):
         tasks = (
             Task("bulkcopy", options.rows, "dbo.bench_bare", big),
+            Task("read", options.rows, "", big),
             Task("insert", options.rows, "dbo.bench_insert", big),
             Task("update", KEYED_ROWS, "dbo.bench_keyed", keyed),
             Task("update_loop", options.loop_rows, "dbo.bench_keyed", keyed),
@@ -146,6 +148,7 @@ def _run(task: Task, environment: Mapping[str, str]) -> Applied:
 def _be(task: Task) -> Applied:
     works: Mapping[str, Callable[[Task], Callable[[], None]]] = {
         "bulkcopy": _bulkcopy,
+        "read": _read,
         "insert": _event,
         "update": _event,
         "delete": _event,
@@ -174,6 +177,19 @@ def _bulkcopy(task: Task) -> Callable[[], None]:
     return work
 
 
+def _read(task: Task) -> Callable[[], None]:
+    from sql_databricks_bridge.models.tables import SourceName
+
+    lake, source = _lakehouse(), SourceName.parse(task.source)
+    version = lake.table_version(source)
+
+    def work() -> None:
+        with lake.read_table(source, version) as stream:
+            assert sum(batch.num_rows for batch in stream) == task.rows
+
+    return work
+
+
 def _event(task: Task) -> Callable[[], None]:
     connection = _driver()
     if task.contestant == "insert":
@@ -196,7 +212,7 @@ def _rounds(wanted: list[tuple[str, str, str, str | None]]) -> Callable[[], None
     """Submit events, and return the round that must complete every one of them."""
     import uuid
 
-    from sql_databricks_bridge.cli import composition
+    from sql_databricks_bridge import composition
     from sql_databricks_bridge.core.config import load_settings
     from sql_databricks_bridge.models.events import EventRow, EventStatus
     from sql_databricks_bridge.models.tables import SourceName
@@ -281,14 +297,14 @@ def _driver() -> Any:
 def _target() -> Any:
     import contextlib
 
-    from sql_databricks_bridge.cli import composition
+    from sql_databricks_bridge import composition
     from sql_databricks_bridge.core.config import load_settings
 
     return contextlib.closing(composition.sql_server(load_settings()).connect_target())
 
 
 def _lakehouse() -> Any:
-    from sql_databricks_bridge.cli import composition
+    from sql_databricks_bridge import composition
     from sql_databricks_bridge.core.config import load_settings
 
     return composition.lakehouse(load_settings())
@@ -315,7 +331,9 @@ def _report(results: list[Applied], file: Path | None) -> None:
         cpu, peak = (statistics.median(getattr(one, name) for one in own) for name in ("cpu_s", "peak_mib"))
         print(f"| {contestant} | {own[0].rows:,} | {rate(contestant):,.0f} | {cpu:.2f} | {peak:.0f} |")
     small = next(one for one in results if one.contestant == "small")
+    one_after_the_other = 1 / (1 / rate("read") + 1 / rate("bulkcopy"))
     ratios = {
+        "insert_vs_read_then_bulkcopy": rate("insert") / one_after_the_other,
         "insert_vs_bulkcopy": rate("insert") / rate("bulkcopy"),
         "update_vs_loop": rate("update") / rate("update_loop"),
         "delete_vs_loop": rate("delete") / rate("delete_loop"),

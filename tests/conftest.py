@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -25,6 +26,24 @@ from sql_databricks_bridge.core.config import Settings, load_settings
 from sql_databricks_bridge.models.names import Destination
 
 os.environ["BRIDGE_ENV_FILE"] = ""  # a developer's .env is not the tests'
+for number in (signal.SIGINT, signal.SIGHUP):
+    # In a shell's background job, or under nohup, the tests' children would ignore these too.
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL if number is signal.SIGHUP else signal.default_int_handler)
+
+
+_LONGEST_FIRST = ("proof", "acceptance", "integration", "contract")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders whose files take longest, so that no worker is left with one of them in the end."""
+    root = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(root).parts[0]
+        return _LONGEST_FIRST.index(folder) if folder in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+    items.sort(key=rank)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ has_library libgssapi_krb5.so.2 || missing+=(libgssapi-krb5-2)
     missing+=("$("$python" -c 'import sys; print(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")')")
 [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
 
-stamp=$(cat requirements.lock pyproject.toml | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+stamp=$(cat requirements.lock pyproject.toml sdk/pyproject.toml | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 if [ -x .venv/bin/bridge ] && [ "$(cat .venv/.stamp 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 
 say "making .venv with $("$python" --version)"
@@ -57,6 +57,6 @@ say "making .venv with $("$python" --version)"
 pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip "$@"; }
 say "installing locked packages (about 250 MB, once)"
 pip install --quiet --use-pep517 --require-hashes -r requirements.lock
-pip install --quiet --no-deps --no-build-isolation --editable .
+pip install --quiet --no-deps --no-build-isolation --editable . --editable ./sdk
 echo "$stamp" > .venv/.stamp
 say "ready"

@@ -16,6 +16,7 @@
     |   `-- ResultShapeError        a result that can't become a Parquet file: unnamed, repeated or untypable columns
     |-- LakehouseError              Databricks
     |   |-- LakehouseUnavailable    Transient: can't be reached, throttled, or the service failed
+    |   |   `-- StatementInterrupted  the service failed at this statement; perhaps it always will
     |   |-- LakehouseSignInError    token or client refused, or not permitted
     |   |-- LakehouseNotFound       a catalog, schema, volume, file or warehouse that is not there
     |   |-- AlreadyExists           a file that must not be overwritten
@@ -29,6 +30,14 @@
     |   |-- CommitUnknown           Transient: the link was lost while a commit was under way; the ledger knows
     |   |-- LedgerMissing           the ledger's schema is not in the target database
     |   `-- AuditError              the audit log can't be written, so nothing may be changed
+    |-- AccessError                 who asks, and for what
+    |   |-- SignInRefused           no bearer token, or one that is unknown or expired
+    |   `-- NotPermitted            permissions.yaml does not allow it
+    |-- JobError                    the service's jobs
+    |   |-- JobStoreUnavailable     Transient: the job store can't be reached
+    |   |-- QueueFull               Transient: too many jobs wait already
+    |   |-- LeaseLost               another runner has taken the job over
+    |   `-- KeyReused               the same Idempotency-Key came with another request
     `-- Cancelled                   somebody asked to stop
 
 `Transient` marks, by inheritance, what may be retried.
@@ -115,6 +124,10 @@ class LakehouseUnavailable(LakehouseError, Transient):
     """Databricks can't be reached, throttles, or failed inside."""
 
 
+class StatementInterrupted(LakehouseUnavailable):
+    """Databricks answers, but failed inside at this statement: worth a few tries, not endless ones."""
+
+
 class LakehouseSignInError(LakehouseError):
     """The token or client was refused, or lacks a permission."""
 
@@ -169,6 +182,38 @@ class LedgerMissing(SyncError):
 
 class AuditError(SyncError):
     """The audit log can't be written, so nothing may be changed."""
+
+
+class AccessError(BridgeError):
+    """Who asks may not have what is asked for."""
+
+
+class SignInRefused(AccessError):
+    """There is no bearer token, or it is unknown or expired. The message does not tell which of the two."""
+
+
+class NotPermitted(AccessError):
+    """The user is known, and permissions.yaml does not allow it."""
+
+
+class JobError(BridgeError):
+    """Something about the service's jobs failed."""
+
+
+class JobStoreUnavailable(JobError, Transient):
+    """The job store can't be reached, or is busy."""
+
+
+class QueueFull(JobError, Transient):
+    """As many jobs wait as may wait."""
+
+
+class LeaseLost(JobError):
+    """The job is another runner's by now: nothing more may be written about it."""
+
+
+class KeyReused(JobError):
+    """An Idempotency-Key that stands for another request."""
 
 
 class Cancelled(BridgeError):

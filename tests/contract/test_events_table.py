@@ -26,6 +26,7 @@ from sql_databricks_bridge.errors import (
     LakehouseSignInError,
     LakehouseUnavailable,
     StatementFailed,
+    StatementInterrupted,
 )
 from sql_databricks_bridge.models.events import EventRow, EventStatus, Outcome
 from sql_databricks_bridge.models.tables import SourceName
@@ -436,7 +437,7 @@ def test_conflicts_without_end_are_transient(events: EventTable, lakehouse_fault
     ("error_code", "sqlstate", "kind"),
     [
         ("TEMPORARILY_UNAVAILABLE", "XX000", LakehouseUnavailable),
-        ("INTERNAL_ERROR", "XX000", LakehouseUnavailable),
+        ("INTERNAL_ERROR", "XX000", StatementInterrupted),
         ("BAD_REQUEST", "42501", LakehouseSignInError),
         ("BAD_REQUEST", "22012", StatementFailed),
     ],

@@ -12,7 +12,7 @@ import pytest
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.core.ports import Lakehouse
 from sql_databricks_bridge.db.databricks import DatabricksLakehouse
-from sql_databricks_bridge.errors import LakehouseError, LakehouseUnavailable, SettingsError, StatementFailed
+from sql_databricks_bridge.errors import LakehouseNotFound, LakehouseUnavailable, SettingsError, StatementFailed
 from tests.conftest import StandIn
 
 
@@ -78,10 +78,11 @@ def test_a_missing_warehouse_setting_is_named(lakehouse_settings: Settings) -> N
         DatabricksLakehouse(without).execute("SELECT 1")
 
 
-def test_a_wrong_warehouse_is_an_error(lakehouse_settings: Settings) -> None:
-    """A warehouse that is not there is told."""
-    wrong = lakehouse_settings.model_copy(update={"databricks_warehouse_id": "0000000000000000"})
-    with pytest.raises(LakehouseError):
+@pytest.mark.parametrize("wrong_id", ["0000000000000000", "no-warehouse"])
+def test_a_wrong_warehouse_is_an_error(lakehouse_settings: Settings, wrong_id: str) -> None:
+    """A warehouse that is not there is told, with the setting to look at."""
+    wrong = lakehouse_settings.model_copy(update={"databricks_warehouse_id": wrong_id})
+    with pytest.raises(LakehouseNotFound, match=f"'{wrong_id}'.*DATABRICKS_WAREHOUSE_ID"):
         DatabricksLakehouse(wrong).execute("SELECT 1")
 
 

@@ -137,8 +137,8 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
         ready = _ready(parent)
         with socket.create_connection((ready["host"], ready["port"]), timeout=15) as held:
             parent.kill()
-            # The server hangs up as it goes.
-            assert held.recv(1) == b""
+            with contextlib.suppress(ConnectionResetError):  # it hangs up as it goes, in order or not
+                assert held.recv(1) == b""
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sql_databricks_bridge.cli import composition
+from sql_databricks_bridge import composition
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.core.ports import EventTable, TargetConnection
 from sql_databricks_bridge.db.databricks import DatabricksLakehouse

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sql_databricks_bridge import composition
 from sql_databricks_bridge.auth.signing import sign
-from sql_databricks_bridge.cli import composition
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.db.session import Session
 from sql_databricks_bridge.db.sql_server import MssqlServer
@@ -23,6 +23,7 @@ from tests.integration.sync_support import SyncBench, sync_bench
 
 ONE = "SELECT CAST(1 AS INT) AS id"
 TWO = "SELECT CAST(2 AS INT) AS id"
+AWAY = {"statement_error": {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "made to fail", "sqlstate": "XX000"}}
 BROKEN = {"statement_error": {"error_code": "INTERNAL_ERROR", "message": "made to fail", "sqlstate": "XX000"}}
 
 
@@ -67,7 +68,7 @@ def test_a_table_whose_events_can_not_be_worked_on_does_not_starve_the_others(
     source = bench.source(ONE)
     stuck = bench.submit("INSERT", "{s}.stuck", source, priority=9)
     fine = bench.submit("INSERT", "{s}.fine", bench.source(TWO), priority=0)
-    lakehouse_faults.fault(match={"statement_contains": source.split(".")[-1]}, times=None, action=BROKEN)
+    lakehouse_faults.fault(match={"statement_contains": source.split(".")[-1]}, times=None, action=AWAY)
     poller = bench.poller(max_events_per_poll=1)
     assert poller.cycle().problem is not None
     assert poller.cycle().problem is None
@@ -75,6 +76,20 @@ def test_a_table_whose_events_can_not_be_worked_on_does_not_starve_the_others(
     lakehouse_faults.clear()
     poller.cycle()
     assert bench.event(stuck).status == "completed"
+
+
+def test_a_source_at_which_databricks_always_breaks_fails_after_three_attempts(
+    bench: SyncBench, lakehouse_faults: StandIn
+) -> None:
+    bench.sql("CREATE TABLE {s}.t (id int NOT NULL)")
+    source = bench.source(ONE)
+    event_id = bench.submit("INSERT", "{s}.t", source)
+    rule = lakehouse_faults.fault(match={"statement_contains": source.split(".")[-1]}, times=None, action=BROKEN)
+    assert bench.cycle().problem is None
+    assert lakehouse_faults.hits(rule) == 3
+    row = bench.event(event_id)
+    assert row.status == "failed"
+    assert (row.error_message or "").startswith("Tried 3 times. The statement ended FAILED: made to fail.")
 
 
 def test_a_staging_table_that_can_not_be_dropped_does_not_keep_the_poller_from_working(bench: SyncBench) -> None:

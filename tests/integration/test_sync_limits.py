@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from sql_databricks_bridge import composition
 from sql_databricks_bridge.auth.signing import sign
-from sql_databricks_bridge.cli import composition
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.db.sql_server import MssqlServer
 from sql_databricks_bridge.models.events import EventRow

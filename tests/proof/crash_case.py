@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sql_databricks_bridge import composition
 from sql_databricks_bridge.auth.audit_chain import verify
-from sql_databricks_bridge.cli import composition
 from sql_databricks_bridge.core.config import Settings
 from tests.integration.sync_support import SyncBench, environment_of
 from tests.proof.crash_model import Ending, Event, Row, Table

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sql_databricks_bridge.cli import composition
+from sql_databricks_bridge import composition
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.db.sql_server import MssqlServer
 from sql_databricks_bridge.errors import CommitUnknown, LakehouseUnavailable, SourceBusy

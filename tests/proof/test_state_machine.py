@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sql_databricks_bridge.cli import composition
+from sql_databricks_bridge import composition
 from sql_databricks_bridge.core.ports import EventTable
 from sql_databricks_bridge.db.sql_server import MssqlServer
 from sql_databricks_bridge.errors import BridgeError, EventInvalid, SourceBusy

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sql_databricks_bridge.api.problems import Slug
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.core.ports import ResultColumn
 from sql_databricks_bridge.core.types import LandedSchema
 from sql_databricks_bridge.errors import ResultShapeError
+from sql_databricks_bridge.main import openapi_document
+from sql_databricks_bridge.observability.metrics import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -54,3 +59,36 @@ def test_the_table_of_types_says_what_the_code_does(row: list[str]) -> None:
     reasons = " ".join(found.reason for found in schema.losses)
     assert bool(reasons) == bool(loss)
     assert all(part.split()[1] in reasons for part in loss.split("; ") if part)
+
+
+def test_every_metric_is_documented_with_its_meaning() -> None:
+    """docs/service.md has a line for each metric, and none for one that is not there."""
+    told = {
+        (cells[0].strip("`").removesuffix("_total"), cells[3])
+        for line in (DOCS / "service.md").read_text().splitlines()
+        if line.startswith("| `bridge_")
+        for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
+    }
+    families = Metrics("0").registry.collect()
+    there = {family.name: family.documentation for family in families if family.name.startswith("bridge_")}
+    assert dict(told) == there
+
+
+def test_every_route_is_documented() -> None:
+    """docs/api.md names each path of the OpenAPI document, with its method where it is more than a GET."""
+    text = (DOCS / "api.md").read_text()
+    paths: dict[str, Any] = openapi_document()["paths"]  # type: ignore[assignment]
+    assert paths
+    missing = [
+        f"{method.upper()} {path}"
+        for path, methods in paths.items()
+        for method in methods
+        if f"{method.upper()} {re.sub('{[^}]*}', '{id}', path)}" not in text and f"`{path}`" not in text
+    ]
+    assert missing == []
+
+
+def test_every_kind_of_problem_is_documented() -> None:
+    """docs/api.md tells each error's slug."""
+    text = (DOCS / "api.md").read_text()
+    assert [slug.value for slug in Slug if f"`{slug.value}`" not in text] == []

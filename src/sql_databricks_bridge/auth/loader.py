@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import structlog
 
 from sql_databricks_bridge.auth.patterns import Home
 from sql_databricks_bridge.auth.permissions import Permissions
-from sql_databricks_bridge.auth.permissions_yaml import Reading, read_permissions
+from sql_databricks_bridge.auth.permissions_yaml import Reading, Rules, read_permissions
 from sql_databricks_bridge.core.config import Environment
 from sql_databricks_bridge.errors import SettingsError
 
@@ -24,12 +25,26 @@ log = structlog.get_logger(__name__)
 _UNREADABLE = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the file gave: the last good permissions, and why a newer content was refused, None if none was.
+
+    `number` counts the contents that were looked at, good and bad: another number means that something happened.
+    """
+
+    permissions: Permissions
+    problem: str | None
+    number: int
+
+
 class PermissionsFile:
     """The permissions of a file, as of now. Safe to use from several threads.
 
     `server` and `database` are SQLSERVER_HOST and SQLSERVER_DATABASE, which patterns mean by the parts they leave out.
+    `allow_plain_tokens` lets tokens themselves stand in the file in production too.
     A file that was changed less than `settled_after_s` ago is read at each call: it may be written again without its
-    times and size telling, since file systems tell time coarsely.
+    times and size telling, since file systems tell time coarsely. `on_secrets` is given the plain tokens and keys of a
+    content before anything else knows them, for the log to star them.
     """
 
     def __init__(
@@ -40,18 +55,30 @@ class PermissionsFile:
         server: str | None,
         database: str | None,
         environ: Mapping[str, str] = os.environ,
+        allow_plain_tokens: bool = False,
         settled_after_s: float = 2.0,
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+        on_secrets: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
         self._path = path
-        self._environment = environment
+        self._plain_tokens = allow_plain_tokens or environment is not Environment.PRODUCTION
         self._home = Home(server, database)
         self._environ = environ
+        self._clock = clock
+        self._on_secrets = on_secrets
         self._settled_after_s = settled_after_s
         self._lock = threading.Lock()
         self._good: Permissions | None = None
         self._guarded = False
         self._tried: bytes | None = None
+        self._problem: str | None = None
+        self._number = 0
         self._settled: _Mark | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._path
 
     def current(self) -> Permissions:
         """The permissions of the file's last good content.
@@ -60,16 +87,23 @@ class PermissionsFile:
         something broken, or is gone, the last good set stays and `permissions.refused` is logged, once for each
         content; `SettingsError` while there has been no good one yet.
         """
+        return self.look().permissions
+
+    def look(self) -> Look:
+        """The same, and what became of the newest content."""
         with self._lock:
-            mark = _Mark.of(self._path)
-            if self._good is not None and mark is not None and mark == self._settled:
-                return self._good
-            content = _digest(self._path)
-            if self._good is None or content != self._tried:
-                self._good = self._load(content, mark)
-            unchanged = mark is not None and mark == _Mark.of(self._path) and mark.age_s > self._settled_after_s
-            self._settled = mark if unchanged else None
+            return Look(self._now(), self._problem, self._number)
+
+    def _now(self) -> Permissions:
+        mark = _Mark.of(self._path)
+        if self._good is not None and mark is not None and mark == self._settled:
             return self._good
+        content = _UNREADABLE if mark is None else _digest(self._path)
+        if self._good is None or content != self._tried:
+            self._good = self._load(content, mark)
+        unchanged = mark is not None and mark == _Mark.of(self._path) and mark.age_s > self._settled_after_s
+        self._settled = mark if unchanged else None
+        return self._good
 
     def _load(self, content: bytes, mark: _Mark | None) -> Permissions:
         """Read the file; `content` is what it held a moment ago, so that a newer one is seen the next time."""
@@ -78,10 +112,13 @@ class PermissionsFile:
         except SettingsError as exc:
             if self._good is None:
                 raise
-            self._tried = content
+            # What came and went while it was read is nobody's content: look at it again.
+            self._tried = content if mark == _Mark.of(self._path) else None
+            self._problem, self._number = str(exc), self._number + 1
             log.error("permissions.refused", file=self._path.as_posix(), reason=str(exc), kept="the last good set")
             return self._good
-        self._tried = content
+        self._on_secrets(reading.secrets)
+        self._tried, self._problem, self._number = content, None, self._number + 1
         self._guarded |= reading.guarded
         log.info("permissions.loaded", file=self._path.as_posix(), users=len(reading.permissions.users))
         if reading.plain_secrets and mark is not None and mark.mode & 0o077 and os.name == "posix":
@@ -100,7 +137,8 @@ class PermissionsFile:
                 f"The permissions file {shown} can't be found, so that nobody may do anything.",
                 hint="Write one (docs/permissions.md), or name another by BRIDGE_PERMISSIONS_FILE.",
             )
-        reading = read_permissions(self._path, self._environment, self._home, self._environ)
+        rules = Rules(self._home, self._environ, self._plain_tokens, self._clock())
+        reading = read_permissions(self._path, rules)
         if self._guarded and not reading.guarded:
             raise SettingsError(
                 f"{shown} has lost its last line `end: true`: it may be half-written.",

@@ -15,6 +15,7 @@ from sql_databricks_bridge.models.tables import SQL_SERVER_NAME_LENGTH, UNITY_NA
 from sql_databricks_bridge.models.text import CONTROL, FORBIDDEN_IN_UNITY_NAMES, shown, utf16_length
 
 _SQL_SERVER_PART = re.compile(r"\[(?P<quoted>(?:[^\]]|\]\])+)\]|(?P<plain>[^\W\d][\w@$#]*|[@#][\w@$#]+)|(?P<any>\*)")
+_PLAIN = re.compile(r"[^\W\d][\w@$#]*")
 _UNITY_PART = re.compile(r"`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[\w-]+)|(?P<any>\*)")
 _TABLE_FORMS = "schema.table, database.schema.table or server.database.schema.table"
 
@@ -31,11 +32,18 @@ class Home:
 class TablePattern:
     """A pattern of SQL Server tables; equal patterns match the same tables. `text` is as its author wrote it.
 
-    `parts` are server, database, schema and table, folded to be compared without case; None is `*`.
+    `parts` are server, database, schema and table, folded to be compared without case; None is `*`. `names_server`: its
+    author wrote the server, which is neither left out nor `*`.
     """
 
     text: str = field(compare=False)
     parts: tuple[str | None, str | None, str | None, str | None]
+    names_server: bool = field(default=False, compare=False)
+
+    @property
+    def names_table(self) -> bool:
+        """Whether it is about one table name and not about all of a schema."""
+        return self.parts[3] is not None
 
     @classmethod
     def parse(cls, text: str, home: Home) -> TablePattern:
@@ -61,7 +69,8 @@ class TablePattern:
             if not value:
                 raise ValueError(f"the table pattern {shown(text, 160)} means the one of {variable}, which is not set")
         server, database, schema, table = ([value for _, value in left_out] + parts)[:4]
-        return cls(text, (_fold(server), _fold(database), _fold(schema), _fold(table)))
+        folded = (_fold(server), _fold(database), _fold(schema), _fold(table))
+        return cls(text, folded, names_server=len(parts) == 4 and server is not None)
 
     @property
     def specificity(self) -> tuple[bool, ...]:
@@ -106,6 +115,11 @@ class SourcePattern:
         # Lower case and no more: Unity Catalog stores names so, and what differs there must not be one thing here.
         names = (source.catalog.lower(), source.schema.lower(), source.table.lower())
         return all(part is None or part == name for part, name in zip(self.parts, names, strict=True))
+
+
+def dotted(*parts: str) -> str:
+    """A table's name as a pattern of just that table is written: dbo.Orders, dbo.[odd name]."""
+    return ".".join(part if _PLAIN.fullmatch(part) else f"[{part.replace(']', ']]')}]" for part in parts)
 
 
 def _split(text: str, grammar: re.Pattern[str], closing: str) -> list[str | None] | None:

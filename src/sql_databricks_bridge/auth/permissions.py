@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
-import hmac
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -42,14 +42,27 @@ class TablePermission:
 
 
 @dataclass(frozen=True, slots=True)
+class BearerToken:
+    """The SHA-256 of a bearer token, and the last day (UTC) on which it is good; None for no end."""
+
+    digest: bytes = field(repr=False)
+    expires: dt.date | None = None
+
+    def live(self, now: dt.datetime) -> bool:
+        """Whether it is still good; `now` is aware."""
+        return self.expires is None or now.astimezone(dt.UTC).date() <= self.expires
+
+
+@dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with rights. `token_digests` are SHA-256 of bearer tokens; `signing_key` signs sync events."""
+    """Somebody with rights. `signing_key` signs sync events; `allow_openquery` lets OPENQUERY and the like through."""
 
     name: str
     permissions: tuple[TablePermission, ...] = ()
     sources: tuple[SourcePattern, ...] = ()
     signing_key: SecretStr | None = None
-    token_digests: tuple[bytes, ...] = field(default=(), repr=False)
+    tokens: tuple[BearerToken, ...] = ()
+    allow_openquery: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +88,6 @@ class Permissions:
     def user(self, name: str) -> User | None:
         """The user of exactly that name."""
         return next((user for user in self.users if user.name == name), None)
-
-    def user_of_token(self, token: str) -> User | None:
-        """The user whose bearer token it is. Every token is compared, each in constant time."""
-        digest = token_digest(token)
-        found = None
-        for user in self.users:
-            for known in user.token_digests:
-                if hmac.compare_digest(known, digest):
-                    found = user
-        return found
 
     def entry(self, user: User, server: str, database: str, schema: str, table: str) -> TablePermission | None:
         """The entry that decides about a table: of those that match, the most specific one alone.

@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sql_databricks_bridge.cli import demo, events, extract, inspect, queries, runs, sandbox, sync, target
+from sql_databricks_bridge.cli import (
+    audit,
+    demo,
+    events,
+    extract,
+    inspect,
+    queries,
+    runs,
+    sandbox,
+    serve,
+    sync,
+    target,
+    token,
+)
 from sql_databricks_bridge.errors import Cancelled
 
 
@@ -44,6 +57,9 @@ app.command("sweep", epilog="Example: bridge sweep --country Colombia --keep 7 -
 app.add_typer(events.app, name="events")
 app.add_typer(sync.app, name="sync")
 app.add_typer(target.app, name="target")
+app.add_typer(token.app, name="token")
+app.add_typer(audit.app, name="audit")
+app.command("serve", epilog="Example: bridge serve --port 8000")(serve.serve)
 app.command("sandbox", epilog="Example: bridge sandbox --load flights --data-dir .sandbox")(sandbox.sandbox)
 app.command("demo", epilog="Example: bridge demo")(demo.demo)
 app.command("version", epilog="Example: bridge version --json")(inspect.version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sql_databricks_bridge.cli import output
-from sql_databricks_bridge.cli.composition import JsonOption
+from sql_databricks_bridge.cli.options import JsonOption
 from sql_databricks_bridge.cli.sandbox import DataDirOption, data_folder, translated_errors
 
 

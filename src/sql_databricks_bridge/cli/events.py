@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sql_databricks_bridge.cli import composition, events_shown, output
-from sql_databricks_bridge.cli.composition import JsonOption
+from sql_databricks_bridge import composition
+from sql_databricks_bridge.cli import events_shown, output
+from sql_databricks_bridge.cli.options import JsonOption
 from sql_databricks_bridge.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:

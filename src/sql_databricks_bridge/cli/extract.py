@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sql_databricks_bridge.cli import composition, output
-from sql_databricks_bridge.cli.composition import (
+from sql_databricks_bridge import composition
+from sql_databricks_bridge.cli import output
+from sql_databricks_bridge.cli.options import (
     ConfigDirOption,
     CountryOption,
     DestinationOption,
@@ -47,11 +48,14 @@ def extract(
 
     Every query is resolved before the first runs. Ctrl-C cancels: what has not been published does not count.
     """
+    from sql_databricks_bridge.core.planning import parse_assignments
+
     config = composition.settings()
+    parameters = parse_assignments(param or ())
     plan = composition.plan(
         config,
         composition.Request(
-            country, query or (), queries_dir, config_dir, destination, param or (), lookback_months, limit
+            country, query or (), queries_dir, config_dir, destination, parameters, lookback_months, limit
         ),
     )
     for warning in plan.warnings:

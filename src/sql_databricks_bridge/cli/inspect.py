@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
-from sql_databricks_bridge import __version__
-from sql_databricks_bridge.cli import composition, output
-from sql_databricks_bridge.cli.composition import JsonOption
+from sql_databricks_bridge import __version__, composition
+from sql_databricks_bridge.cli import output
+from sql_databricks_bridge.cli.options import JsonOption
 from sql_databricks_bridge.errors import BridgeError
 
 if TYPE_CHECKING:

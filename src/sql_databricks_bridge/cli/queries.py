@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sql_databricks_bridge.cli import composition, output
-from sql_databricks_bridge.cli.composition import (
+from sql_databricks_bridge import composition
+from sql_databricks_bridge.cli import output
+from sql_databricks_bridge.cli.options import (
     ConfigDirOption,
     CountryOption,
     JsonOption,
@@ -159,11 +160,13 @@ def preview(
     json: JsonOption = False,
 ) -> None:
     """Run a query and show its first rows as a Polars frame; nothing lands."""
+    from sql_databricks_bridge.core.planning import parse_assignments
     from sql_databricks_bridge.models.names import Destination
 
     config = composition.settings()
+    parameters = parse_assignments(param or ())
     request = composition.Request(
-        country, [query], queries_dir, config_dir, None, param or (), lookback_months, limit=rows
+        country, [query], queries_dir, config_dir, None, parameters, lookback_months, limit=rows
     )
     # A preview needs no volume: where none is set, any will do for the plan.
     plan = composition.plan(config, request, default_destination=Destination("none", "none", "none"))

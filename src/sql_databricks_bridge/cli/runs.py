@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sql_databricks_bridge.cli import composition, output
-from sql_databricks_bridge.cli.composition import ConfigDirOption, CountryOption, DestinationOption, JsonOption
+from sql_databricks_bridge import composition
+from sql_databricks_bridge.cli import output
+from sql_databricks_bridge.cli.options import ConfigDirOption, CountryOption, DestinationOption, JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="See published runs.", rich_markup_mode=None)
 

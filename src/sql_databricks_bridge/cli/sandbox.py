@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from sql_databricks_bridge.cli import output
-from sql_databricks_bridge.cli.composition import JsonOption
+from sql_databricks_bridge.cli.options import JsonOption
 from sql_databricks_bridge.errors import BridgeError, SettingsError, UsageError
 
 _LOAD = re.compile(r"(?i:flights|none|tpch:(\d+(\.\d+)?|\.\d+))\Z")

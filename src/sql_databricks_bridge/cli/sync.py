@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sql_databricks_bridge.cli import composition, output
-from sql_databricks_bridge.cli.composition import JsonOption
+from sql_databricks_bridge import composition
+from sql_databricks_bridge.cli import output
 from sql_databricks_bridge.cli.events_shown import STATUS_STYLES, print_handled
+from sql_databricks_bridge.cli.options import JsonOption
 from sql_databricks_bridge.cli.stopping import stop_on_signals
 from sql_databricks_bridge.errors import BridgeError, Cancelled, UsageError
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sql_databricks_bridge.cli import composition, output
-from sql_databricks_bridge.cli.composition import JsonOption
+from sql_databricks_bridge import composition
+from sql_databricks_bridge.cli import output
+from sql_databricks_bridge.cli.options import JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="Prepare the SQL Server side of sync.", rich_markup_mode=None)
 

@@ -75,6 +75,28 @@ class Settings(BaseSettings):
     sync_workers: int = Field(8, ge=1, le=64, description="target tables that one poller works on at a time")
     audit_key: SecretStr | None = Field(None, description="key of the audit log's chain of HMACs")
 
+    serve_host: str = Field("127.0.0.1", description="address that `bridge serve` listens on")
+    serve_port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0 takes a free one")
+    poller_enabled: bool = Field(False, description="whether `bridge serve` applies sync events too")
+    trusted_proxies: str = Field("", description="networks whose X-Forwarded-For is believed: 10.0.0.0/8, 192.0.2.7")
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body")
+    header_timeout_s: float = Field(10.0, gt=0, description="seconds that a client has to send a request's headers")
+    body_timeout_s: float = Field(30.0, gt=0, description="seconds that it has for the body")
+    rate_limit_per_minute: int = Field(600, ge=1, description="requests a minute that one token may make")
+    failed_sign_ins_per_minute: int = Field(10, ge=1, description="failed sign-ins a minute from one address")
+    job_store_url: SecretStr = Field(
+        SecretStr("sqlite:///bridge-jobs.sqlite3"), description="the job store, as SQLAlchemy writes addresses"
+    )
+    job_workers: int = Field(2, ge=1, le=64, description="jobs that one service runs at a time")
+    job_parallel: int = Field(2, ge=1, le=64, description="queries of one job at a time")
+    job_queue_limit: int = Field(100, ge=1, description="jobs that may wait; more are refused")
+    job_lease_s: float = Field(30.0, ge=1, description="seconds without a sign of life after which a job is taken over")
+    job_retention_days: int = Field(90, ge=1, description="days that ended jobs are kept")
+    allow_insecure: str = Field("", description="in production, what is allowed by name: debug, plain_tokens, tls")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json, console, or auto: console in development on a terminal"
+    )
+
     bridge_queries_dir: Path = Field(
         Path("queries"), validation_alias=AliasChoices("BRIDGE_QUERIES_DIR"), description="folder of the .sql files"
     )

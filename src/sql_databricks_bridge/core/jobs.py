@@ -5,15 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from contextlib import suppress
 
 from sql_databricks_bridge.core.ports import Lakehouse, SqlServer
-from sql_databricks_bridge.core.progress import OnProgress, Reporter
+from sql_databricks_bridge.core.progress import OnEnd, OnProgress, Reporter
 from sql_databricks_bridge.core.query_task import QueryTask, RunContext
 from sql_databricks_bridge.core.query_task import RunOptions as RunOptions
 from sql_databricks_bridge.core.spool import run_spool
-from sql_databricks_bridge.core.uploader import seconds_since
+from sql_databricks_bridge.core.threads import daemon, unless_stopped
+from sql_databricks_bridge.core.uploader import Fence, seconds_since
+from sql_databricks_bridge.errors import Cancelled
 from sql_databricks_bridge.models.jobs import ExtractionPlan, QueryOutcome, QueryStatus, RunReport, RunStatus
-from sql_databricks_bridge.models.names import Destination
 
 _TICK_S = 0.05
 
@@ -25,22 +27,25 @@ def run(
     *,
     options: RunOptions | None = None,
     on_progress: OnProgress | None = None,
+    on_end: OnEnd | None = None,
     stop: threading.Event | None = None,
+    fence: Fence | None = None,
 ) -> RunReport:
     """Run every query of the plan and report on each; a failing one does not stop the others.
 
-    `on_progress` is called from several threads, one call at a time. Setting `stop` cancels what runs and what waits.
+    `on_progress`, and `on_end` with a query's outcome, are called from several threads, one call at a time. Setting
+    `stop` cancels what runs and what waits. `fence` is for runs that another process may take over; see `Landing`.
     Raises `LakehouseError` where the destination is not there and `SpoolError` where the spool can't be made; whatever
     goes wrong later stands in the report.
     """
     options = options or RunOptions()
     stop = stop or threading.Event()
     started = time.monotonic()
-    _look_for(plan.destination, lakehouse, stop)
+    with suppress(Cancelled):
+        unless_stopped(lambda: lakehouse.check_destination(plan.destination), stop, "look for the destination")
     with run_spool(options.spool_dir) as spool:
-        context = RunContext(
-            plan, source, lakehouse, options, spool, Reporter(on_progress, options.progress_interval_s)
-        )
+        report = Reporter(on_progress, options.progress_interval_s, on_end)
+        context = RunContext(plan, source, lakehouse, options, spool, report, fence)
         tasks = [QueryTask(context, query) for query in plan.queries]
         _run_tasks(tasks, options, stop)
         outcomes = tuple(task.outcome for task in tasks)
@@ -65,26 +70,8 @@ def overall_status(outcomes: tuple[QueryOutcome, ...]) -> RunStatus:
     return RunStatus.PARTIAL if QueryStatus.COMPLETED in statuses else RunStatus.FAILED
 
 
-def _look_for(destination: Destination, lakehouse: Lakehouse, stop: threading.Event) -> None:
-    """Check the destination, but not longer than until `stop` is set: a request may take minutes to give up."""
-    failures: list[BaseException] = []
-
-    def look() -> None:
-        try:
-            lakehouse.check_destination(destination)
-        except BaseException as exc:  # noqa: BLE001  the edge of a thread: it is raised by the one who waits
-            failures.append(exc)
-
-    thread = threading.Thread(target=look, name="look for the destination", daemon=True)
-    thread.start()
-    while thread.is_alive() and not stop.is_set():
-        thread.join(_TICK_S)
-    if failures and not stop.is_set():
-        raise failures[0]
-
-
 def _run_tasks(tasks: list[QueryTask], options: RunOptions, stop: threading.Event) -> None:
-    """Work through the tasks with daemon threads: one that hangs in a driver must not keep the process alive."""
+    """Work through the tasks, `options.parallel` at a time."""
     waiting: queue.SimpleQueue[QueryTask] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
@@ -96,10 +83,7 @@ def _run_tasks(tasks: list[QueryTask], options: RunOptions, stop: threading.Even
             except queue.Empty:
                 return
 
-    workers = [
-        threading.Thread(target=work, name=f"query worker {number}", daemon=True)
-        for number in range(min(max(1, options.parallel), len(tasks)))
-    ]
+    workers = [daemon(work, f"query worker {number}") for number in range(min(max(1, options.parallel), len(tasks)))]
     for worker in workers:
         worker.start()
     try:

@@ -87,8 +87,8 @@ def plan_extraction(
 
 
 def new_run_id(now: dt.datetime, rng: random.Random) -> str:
-    """An id that sorts by time, '20261123T130755Z-3f9a1c'; `now` is aware, `rng` a `random.SystemRandom` in service."""
-    return f"{now.astimezone(dt.UTC):%Y%m%dT%H%M%SZ}-{rng.getrandbits(24):06x}"
+    """An id that sorts by time, '20261123T130755Z-3f9a1c52b7e0'; `now` is aware, `rng` a `SystemRandom` in service."""
+    return f"{now.astimezone(dt.UTC):%Y%m%dT%H%M%SZ}-{rng.getrandbits(48):012x}"
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, Staging
 from sql_databricks_bridge.models.events import EventRow, EventStatus, LedgerEntry, Outcome
-from sql_databricks_bridge.models.jobs import ResolvedQuery
+from sql_databricks_bridge.models.job_records import Anchor, Claim, Job, JobFilter, Lease, NewJob, Reservation
+from sql_databricks_bridge.models.jobs import QueryOutcome, ResolvedQuery, RunStatus
 from sql_databricks_bridge.models.names import Destination
 from sql_databricks_bridge.models.tables import SourceName, Target, TargetColumn, TargetName
 
@@ -50,6 +51,20 @@ class ServerInfo:
     snapshot: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NamedObject:
+    """What a name in a query means, by the catalog: names as the catalog spells them, `kind` as sys.objects.type.
+
+    'U' and 'S' are tables, 'V' views, 'SN' synonyms; FN, IF, TF, FS, FT and AF functions, TT table types.
+    """
+
+    server: str
+    database: str
+    schema: str
+    name: str
+    kind: str
+
+
 class SqlServerConnection(Protocol):
     """One connection, for one thread; `cancel` may come from any."""
 
@@ -60,6 +75,18 @@ class SqlServerConnection(Protocol):
 
     def info(self) -> ServerInfo:
         """Ask the server who it is."""
+        ...
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        ...
+
+    def find_objects(self, names: Sequence[tuple[str | None, str | None, str]]) -> tuple[NamedObject | None, ...]:
+        """Look up `(database, schema, name)` of tables, views, synonyms and functions, as a query's names are resolved.
+
+        A database left out is the connection's, a schema left out the login's default one, then dbo. None for each
+        that is not there or not to be seen. The answer is in the order of `names`.
+        """
         ...
 
     def describe(self, query: ResolvedQuery) -> tuple[ResultColumn, ...]:
@@ -303,4 +330,90 @@ class Lakehouse(Protocol):
 
     def execute(self, statement: str, parameters: Mapping[str, str | None] | None = None) -> pa.Table:
         """Run one SQL statement to its end and return every row, typed."""
+        ...
+
+
+class JobStore(Protocol):
+    """The durable store of jobs, shared by all replicas of the service. Safe to use from several threads.
+
+    Every method raises `JobStoreUnavailable` where the store can't be reached. Leases go by the store's own clock.
+    """
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        ...
+
+    def add(self, job: NewJob, *, queue_limit: int) -> Job:
+        """Queue a job; `QueueFull` where `queue_limit` jobs wait already. One of that id that is there is returned."""
+        ...
+
+    def get(self, job_id: str) -> Job | None:
+        """A job as it stands."""
+        ...
+
+    def find(self, wanted: JobFilter, limit: int) -> list[Job]:
+        """The newest jobs first."""
+        ...
+
+    def counts(self) -> Mapping[RunStatus, int]:
+        """How many jobs are queued and running."""
+        ...
+
+    def cancel(self, job_id: str) -> Job | None:
+        """End a queued job as cancelled at once; ask the runner of a running one to stop. An ended one stays."""
+        ...
+
+    def claim(self, runner: str, lease_s: float) -> Claim | None:
+        """Take up the job that waits longest, or a running one whose lease ran out; None where there is none.
+
+        Never gives one job to two runners. A job whose cancellation was asked for is ended as cancelled instead. One
+        that was put off is not taken up before its time, and from then on has waited since then.
+        """
+        ...
+
+    def renew(self, lease: Lease, lease_s: float, queries: Sequence[QueryOutcome]) -> bool:
+        """Prolong the lease and keep the queries' progress; True where the job is to be cancelled. `LeaseLost`."""
+        ...
+
+    def finish(
+        self,
+        lease: Lease,
+        status: RunStatus,
+        queries: Sequence[QueryOutcome],
+        *,
+        error: str | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """End the job; `LeaseLost` where it is another runner's by now. `warnings` are added to the plan's."""
+        ...
+
+    def release(self, lease: Lease, queries: Sequence[QueryOutcome], *, put_off_s: float | None = None) -> None:
+        """Give the job back to the queue, to its old place, or put off for so many seconds. `LeaseLost`."""
+        ...
+
+    def prune(self, older_than_days: int) -> int:
+        """Forget jobs that ended, and keys that were used, before that; return how many jobs."""
+        ...
+
+    def reserve(self, user_name: str, key: str, fingerprint: str, resource_id: str) -> Reservation:
+        """Let an Idempotency-Key of a user stand for `resource_id`, or return what it stands for already.
+
+        `fingerprint` is a digest of the request; `KeyReused` where the key came with another one.
+        """
+        ...
+
+    def forget(self, user_name: str, key: str, fingerprint: str) -> None:
+        """Take a reservation back: its request was refused, and nothing was made. A settled one stays."""
+        ...
+
+    def settle(self, user_name: str, key: str) -> None:
+        """Note that what the key stands for was made."""
+        ...
+
+    def anchor(self, head: Anchor) -> None:
+        """Keep the end of an audit file; an older end of the same file is replaced, a newer one stays."""
+        ...
+
+    def anchor_of(self, file: str) -> Anchor | None:
+        """The newest end that is known of an audit file."""
         ...

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
-from sql_databricks_bridge.models.jobs import QueryProgress, QueryStatus
+from sql_databricks_bridge.models.jobs import QueryOutcome, QueryProgress, QueryStatus
 
 log = structlog.get_logger(__name__)
 
 OnProgress = Callable[[QueryProgress], None]
+OnEnd = Callable[[QueryOutcome], None]
+T = TypeVar("T", QueryProgress, QueryOutcome)
 
 
 class Meter:
@@ -41,11 +44,12 @@ class Meter:
 class Reporter:
     """Hands progress on, for each query at most every `interval_s` seconds; a change of status is told at once.
 
-    What the callback raises is logged: who watches a run can't break it.
+    What the callbacks raise is logged: who watches a run can't break it.
     """
 
-    def __init__(self, on_progress: OnProgress | None, interval_s: float) -> None:
+    def __init__(self, on_progress: OnProgress | None, interval_s: float, on_end: OnEnd | None = None) -> None:
         self._on_progress = on_progress
+        self._on_end = on_end
         self._interval_s = interval_s
         self._lock = threading.Lock()
         self._last: dict[str, tuple[float, QueryStatus]] = {}
@@ -60,7 +64,16 @@ class Reporter:
             return
         with self._lock:
             self._last[progress.name] = (now, progress.status)
-            try:
-                self._on_progress(progress)
-            except BaseException:  # a SystemExit of a console whose reader went away, for instance
-                log.exception("progress.callback_failed", query=progress.name)
+            self._tell(self._on_progress, progress)
+
+    def ended(self, outcome: QueryOutcome) -> None:
+        """Tell how a query ended; its progress is told by another call."""
+        if self._on_end is not None:
+            with self._lock:
+                self._tell(self._on_end, outcome)
+
+    def _tell(self, callback: Callable[[T], None], news: T) -> None:
+        try:
+            callback(news)
+        except BaseException:  # a SystemExit of a console whose reader went away, for instance
+            log.exception("progress.callback_failed", query=news.name)

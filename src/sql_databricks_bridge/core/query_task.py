@@ -17,7 +17,7 @@ from sql_databricks_bridge.core.ports import Lakehouse, SqlServer, SqlServerConn
 from sql_databricks_bridge.core.progress import Meter, Reporter
 from sql_databricks_bridge.core.record import manifest_of
 from sql_databricks_bridge.core.types import LandedSchema
-from sql_databricks_bridge.core.uploader import Landing, Published, seconds_since
+from sql_databricks_bridge.core.uploader import Fence, Landing, Published, seconds_since
 from sql_databricks_bridge.errors import BridgeError, Cancelled, SourceError, SourceSignInError, Transient
 from sql_databricks_bridge.models.jobs import ExtractionPlan, QueryOutcome, QueryProgress, QueryStatus, ResolvedQuery
 
@@ -54,6 +54,7 @@ class RunContext:
     options: RunOptions
     spool: Path
     report: Reporter
+    fence: Fence | None = None
     refused: list[SourceSignInError] = field(default_factory=list)
 
 
@@ -65,7 +66,7 @@ class QueryTask:
         self._query = query
         plan = context.plan
         self._folder = AttemptFolder(plan.destination, plan.country, query.name, plan.run_id, plan.attempt)
-        self._landing = Landing(context.lakehouse, self._folder)
+        self._landing = Landing(context.lakehouse, self._folder, context.fence)
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
         self._connection: SqlServerConnection | None = None
@@ -138,6 +139,7 @@ class QueryTask:
             if self.outcome.status is not QueryStatus.QUEUED:
                 return
             self.outcome = outcome
+        self._context.report.ended(outcome)
         self._progress(outcome.status)
 
     def _extract(self) -> Published:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,22 @@ import structlog
 from sql_databricks_bridge.core.layout import AttemptFolder, name_of
 from sql_databricks_bridge.core.manifest import MANIFEST_NAME, Manifest, ManifestPart
 from sql_databricks_bridge.core.ports import FileEntry, Lakehouse
-from sql_databricks_bridge.errors import AlreadyExists, BridgeError, LakehouseUnavailable, LandingError
+from sql_databricks_bridge.core.threads import daemon
+from sql_databricks_bridge.errors import (
+    AlreadyExists,
+    BridgeError,
+    LakehouseNotFound,
+    LakehouseUnavailable,
+    LandingError,
+)
 
 if TYPE_CHECKING:
     from sql_databricks_bridge.core.parts import SpooledPart
 
 log = structlog.get_logger(__name__)
+
+Fence = Callable[[], None]
+"""Raises `Cancelled` where this process may not publish any more, because another one may have taken the run over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +42,17 @@ class Published:
 
 
 class Landing:
-    """Uploads the parts of one attempt and publishes them. For one thread at a time."""
+    """Uploads the parts of one attempt and publishes them. For one thread at a time.
 
-    def __init__(self, lakehouse: Lakehouse, folder: AttemptFolder) -> None:
+    With a `fence` another process may take the run over, and believes the manifest that it finds: so one that may have
+    been written stays, whatever became of the answer. Without one it is taken away where writing it failed.
+    """
+
+    def __init__(self, lakehouse: Lakehouse, folder: AttemptFolder, fence: Fence | None = None) -> None:
         self._lakehouse = lakehouse
         self._folder = folder
+        self._fence = fence
+        self._may_count = False
         self._mine: list[str] = []
         self._is_mine = False
         self.parts: list[ManifestPart] = []
@@ -77,16 +95,19 @@ class Landing:
         self._require_all_parts()
         first = first_published(self._lakehouse, self._folder)
         if first is None:
+            if self._fence is not None:
+                self._fence()
+            self._may_count = True
             self._lakehouse.write_new(self._folder.manifest_path, manifest.to_json())
             try:
-                first = first_published(self._lakehouse, self._folder)
+                first = first_published(self._lakehouse, self._folder, manifest)
             except LakehouseUnavailable:  # readers apply the same rule, so nothing depends on this look
-                first = self._folder
-        if first is None or first == self._folder:
+                first = None
+        if first is None or first.folder == self._folder:
             return Published(self._folder, manifest)
-        self.remove()
-        standing = Manifest.from_json(self._lakehouse.read(first.manifest_path), first.manifest_path)
-        return Published(first, standing, f"attempt {first.attempt} of this run was published first and stands")
+        self._withdraw()
+        attempt = first.folder.attempt
+        return Published(first.folder, first.manifest, f"attempt {attempt} of this run was published first and stands")
 
     def _require_all_parts(self) -> None:
         sizes = {name_of(entry.path): entry.size_bytes for entry in self._lakehouse.list_directory(self._folder.path)}
@@ -100,6 +121,11 @@ class Landing:
 
     def remove(self) -> None:
         """Take everything of this attempt away again, the manifest first. Errors are for the caller."""
+        if self._may_count and self._fence is not None:
+            raise LandingError(f"{self._folder.path} stays: its manifest may have been written.")
+        self._withdraw()
+
+    def _withdraw(self) -> None:
         if not self._is_mine:
             return
         self._lakehouse.delete_file(self._folder.manifest_path)
@@ -121,23 +147,36 @@ class Landing:
             except BridgeError as exc:
                 log.warning("landing.leftover", path=self._folder.path, error=str(exc))
 
-        thread = threading.Thread(target=work, name=f"remove {self._folder.query}", daemon=True)
+        thread = daemon(work, f"remove {self._folder.query}")
         thread.start()
         thread.join(deadline_s)
         return done.is_set()
 
 
-def first_published(lakehouse: Lakehouse, folder: AttemptFolder) -> AttemptFolder | None:
-    """Return the attempt of `folder`'s run whose manifest was written first, None where there is none."""
+def first_published(lakehouse: Lakehouse, folder: AttemptFolder, written: Manifest | None = None) -> Published | None:
+    """Return the attempt of `folder`'s run whose manifest was written first, None where there is none.
+
+    One that can't be read does not count: its process died while it wrote it. `written` is what is known to be in
+    `folder`, and is not read again.
+    """
     found: list[tuple[int, int, AttemptFolder]] = []
     for entry in lakehouse.list_directory(folder.query_path):
         attempt = AttemptFolder.parse(folder.destination, folder.country, folder.query, name_of(entry.path))
         if not entry.is_directory or attempt is None or attempt.run_id != folder.run_id:
             continue
-        manifest = manifest_entry(lakehouse.list_directory(attempt.path))
-        if manifest is not None:
-            found.append((manifest.modified_ms, attempt.attempt, attempt))
-    return min(found, key=lambda item: item[:2])[2] if found else None
+        with suppress(LakehouseNotFound):  # its runner takes an unpublished attempt away
+            manifest = manifest_entry(lakehouse.list_directory(attempt.path))
+            if manifest is not None:
+                found.append((manifest.modified_ms, attempt.attempt, attempt))
+    for _, _, attempt in sorted(found, key=lambda item: item[:2]):
+        if written is not None and attempt == folder:
+            return Published(folder, written)
+        try:
+            content = lakehouse.read(attempt.manifest_path)
+            return Published(attempt, Manifest.from_json(content, attempt.manifest_path))
+        except (LandingError, LakehouseNotFound):  # cut, or swept meanwhile
+            continue
+    return None
 
 
 def manifest_entry(entries: tuple[FileEntry, ...]) -> FileEntry | None:

@@ -6,7 +6,8 @@ import hashlib
 import io
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -34,10 +35,22 @@ _HALF_UPLOADS = 3
 class DatabricksLakehouse:
     """The Lakehouse port over one workspace. Safe to use from several threads; signs in at the first call."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Look at the settings only; `SettingsError` names what is missing."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_statement: Callable[[str], None] | None = None,
+        on_upload: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Look at the settings only; `SettingsError` names what is missing.
+
+        `on_statement` gets the text of each SQL statement before it is sent, `on_upload` the size in bytes and the
+        seconds of each file that arrived: for those who count.
+        """
         settings.require("databricks_host")
         self._settings = settings
+        self._on_statement = on_statement
+        self._on_upload = on_upload
         if settings.databricks_token:
             self._sign_in, self._auth_type = "DATABRICKS_TOKEN", "pat"
             self._secrets: tuple[str, ...] = (settings.databricks_token.get_secret_value(),)
@@ -88,7 +101,7 @@ class DatabricksLakehouse:
         re-sends a multipart piece whose link expired as an empty one, and a last piece may be empty.
         """
         client = self._connected()
-        size = local_file.stat().st_size
+        size, began = local_file.stat().st_size, time.monotonic()
 
         def send() -> None:
             client.files.upload_from(path, str(local_file), overwrite=False, parallelism=_UPLOAD_THREADS)
@@ -98,6 +111,8 @@ class DatabricksLakehouse:
             with self._at(f"Looking at {path}", path):
                 arrived = client.files.get_metadata(path).content_length
             if arrived == size:
+                if self._on_upload is not None:
+                    self._on_upload(size, time.monotonic() - began)
                 return
             self.delete_file(path)
         raise LakehouseError(f"Uploading {path}: {arrived} of {size} bytes arrived, {_HALF_UPLOADS} times.")
@@ -202,6 +217,13 @@ class DatabricksLakehouse:
             found = client.warehouses.get(self._settings.databricks_warehouse_id or "")
         return f"{found.name} ({found.state.value.lower() if found.state else 'state unknown'})"
 
+    def ping(self) -> None:
+        """Ask for a sign of life by REST: the warehouse's state, or without one who we are. No statement."""
+        if self._settings.databricks_warehouse_id:
+            self.warehouse()
+        else:
+            self.who_am_i()
+
     def has_table(self, table: SourceName) -> bool:
         """Whether Unity Catalog shows a table of that name; for `bridge check`. No statement."""
         client = self._connected()
@@ -215,7 +237,9 @@ class DatabricksLakehouse:
         from sql_databricks_bridge.db.statements import Warehouse
 
         self._settings.require("databricks_warehouse_id")
-        return Warehouse(self._connected(), self._settings.databricks_warehouse_id or "", self._translated)
+        return Warehouse(
+            self._connected(), self._settings.databricks_warehouse_id or "", self._translated, self._on_statement
+        )
 
     def _send_once(self, path: str, send: Any, reopen: Any) -> None:
         for _ in range(_HALF_UPLOADS):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sql_databricks_bridge.core.config import Settings
-from sql_databricks_bridge.core.ports import ResultColumn, ServerInfo
+from sql_databricks_bridge.core.ports import NamedObject, ResultColumn, ServerInfo
 from sql_databricks_bridge.db.binding import bind_texts, declarations
 from sql_databricks_bridge.db.connection_string import connection_string, server_address
+from sql_databricks_bridge.db.object_names import find_objects
 from sql_databricks_bridge.db.reach import knock
 from sql_databricks_bridge.db.session import SQL, Session, dynamic
 from sql_databricks_bridge.db.sql_server_errors import SNAPSHOT_NOT_ALLOWED, require_no_error, translated
@@ -127,6 +128,14 @@ class MssqlConnection:
     def info(self) -> ServerInfo:
         """Ask the server who it is; asked once."""
         return self._session.info()
+
+    def ping(self) -> None:
+        """Ask for a sign of life: one short batch."""
+        self._session.rows("SELECT 1 AS alive")
+
+    def find_objects(self, names: Sequence[tuple[str | None, str | None, str]]) -> tuple[NamedObject | None, ...]:
+        """Look `(database, schema, name)` up in the catalog, as a query's names are resolved."""
+        return find_objects(self._session.rows, self.info(), names)
 
     def describe(self, query: ResolvedQuery) -> tuple[ResultColumn, ...]:
         """Describe the result set without running the query. `SourceRefused` has the server's words and the line."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import requests
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import InvalidParameterValue, NotFound
 from databricks.sdk.service.sql import (
     ColumnInfo,
     Disposition,
@@ -30,14 +31,22 @@ from databricks.sdk.service.sql import (
     StatementState,
 )
 
-from sql_databricks_bridge.errors import Cancelled, LakehouseUnavailable, StatementFailed
+from sql_databricks_bridge.errors import (
+    Cancelled,
+    LakehouseNotFound,
+    LakehouseUnavailable,
+    StatementFailed,
+    StatementInterrupted,
+)
 
 _RUNNING = (StatementState.PENDING, StatementState.RUNNING)
-_PASSING = (
+_INTERRUPTED = (
     ServiceErrorCode.DEADLINE_EXCEEDED,
     ServiceErrorCode.INTERNAL_ERROR,
     ServiceErrorCode.IO_ERROR,
     ServiceErrorCode.RESOURCE_EXHAUSTED,
+)
+_AWAY = (
     ServiceErrorCode.SERVICE_UNDER_MAINTENANCE,
     ServiceErrorCode.TEMPORARILY_UNAVAILABLE,
     ServiceErrorCode.WORKSPACE_TEMPORARILY_UNAVAILABLE,
@@ -64,11 +73,15 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """A SQL warehouse to run statements on. `translated(what)` turns what the SDK raises into the bridge's errors."""
+    """A SQL warehouse to run statements on. `translated(what)` turns what the SDK raises into the bridge's errors.
+
+    `on_statement` gets the text of each statement before it is sent.
+    """
 
     client: WorkspaceClient
     warehouse_id: str
     translated: Callable[[str], AbstractContextManager[None]]
+    on_statement: Callable[[str], None] | None = None
 
     def execute(
         self, statement: str, parameters: Mapping[str, str | None] | None = None, what: str = "Running a statement"
@@ -85,20 +98,33 @@ class Warehouse:
 
         `StatementFailed` unless it succeeded and its result is whole; `LakehouseUnavailable` where the service failed.
         """
+        if self.on_statement is not None:
+            self.on_statement(statement)
         with self.translated(what):
-            response = self.client.statement_execution.execute_statement(
+            response = self._sent(statement, parameters, what)
+            response = _finished(self.client, response)
+            _require_success(response)
+            return Result(self.client, response)
+
+    def _sent(self, statement: str, parameters: Mapping[str, str | None] | None, what: str) -> StatementResponse:
+        bound = [StatementParameterListItem(name, value=value) for name, value in (parameters or {}).items()]
+        try:
+            return self.client.statement_execution.execute_statement(
                 statement,
                 self.warehouse_id,
                 disposition=Disposition.EXTERNAL_LINKS,
                 format=Format.ARROW_STREAM,
                 on_wait_timeout=ExecuteStatementRequestOnWaitTimeout.CONTINUE,
-                parameters=[StatementParameterListItem(name, value=value) for name, value in (parameters or {}).items()]
-                or None,
+                parameters=bound or None,
                 wait_timeout="30s",
             )
-            response = _finished(self.client, response)
-            _require_success(response)
-            return Result(self.client, response)
+        except (NotFound, InvalidParameterValue) as exc:
+            if isinstance(exc, NotFound) or "endpoint id" in str(exc):
+                raise LakehouseNotFound(
+                    f"{what}: there is no SQL warehouse {self.warehouse_id!r}, or it may not be seen.",
+                    hint="Check DATABRICKS_WAREHOUSE_ID: the warehouse's page shows it.",
+                ) from exc
+            raise
 
 
 class Result:
@@ -186,8 +212,11 @@ def _require_success(response: StatementResponse) -> None:
     message = ((error.message if error is not None else None) or "").rstrip(". ")
     told = f"The statement ended {state.value if state is not None else 'without a state'}"
     told += f": {message}." if message else "."
-    if error is not None and error.error_code in _PASSING:
+    code = error.error_code if error is not None else None
+    if code in _AWAY:
         raise LakehouseUnavailable(told, hint="Databricks failed inside; try again later.")
+    if code in _INTERRUPTED:
+        raise StatementInterrupted(told, hint="Databricks failed inside; try again later.")
     in_text = _SQLSTATE.search(message)
     sqlstate = (status.sql_state if status is not None else None) or (in_text[1] if in_text else None)
     hint = "The statement ran, but its result is gone: run it again." if state is StatementState.CLOSED else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -18,10 +20,11 @@ STARTUP_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
 
 PRINCIPAL = "sandbox"
-_PERMISSIONS = f"""\
-# Made anew at each start of the sandbox: what a newcomer's first event needs.
+_PERMISSIONS = """\
+# Made anew at each start of the sandbox: what a newcomer's first event and first request need.
 users:
-  - name: {PRINCIPAL}
+  - name: {principal}
+    token: "sha256:{digest}"
     sources: ["*.*.*"]
     permissions:
       - table: "dbo.*"
@@ -132,7 +135,9 @@ class Sandbox:
         except OSError as exc:
             raise SandboxError(f"The sandbox can't write to {options.data_dir}: {exc.strerror}") from exc
         self._permissions = options.data_dir / "permissions.yaml"
-        self._permissions.write_text(_PERMISSIONS)
+        self._token = f"bridge_sandbox_{secrets.token_urlsafe(24)}"
+        digest = hashlib.sha256(self._token.encode()).hexdigest()
+        self._permissions.write_text(_PERMISSIONS.format(principal=PRINCIPAL, digest=digest))
         self._permissions.chmod(0o600)
         package = __package__ or "sql_databricks_bridge.sandbox"
         self.sql_server = StandIn(
@@ -181,6 +186,8 @@ class Sandbox:
             "BRIDGE_PERMISSIONS_FILE": str(self._permissions),
             "BRIDGE_AUDIT_DIR": str(self._options.data_dir / "audit"),
             "SYNC_PRINCIPAL": PRINCIPAL,
+            "JOB_STORE_URL": f"sqlite:///{self._options.data_dir / 'jobs.sqlite3'}",
+            "BRIDGE_TOKEN": self._token,
         }
 
     @property

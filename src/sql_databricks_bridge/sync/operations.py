@@ -24,6 +24,7 @@ from sql_databricks_bridge.errors import (
     SourceBusy,
     SourceRefused,
     StatementFailed,
+    StatementInterrupted,
 )
 from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, OnConflict, Staging
 from sql_databricks_bridge.models.events import LedgerEntry, LedgerOutcome, Operation
@@ -39,6 +40,9 @@ log = structlog.get_logger(__name__)
 
 REFUSALS = (EventInvalid, LandingError, SourceRefused, StatementFailed)
 """What ends an event as `failed`: it will not get better by itself. EventBlocked ends it as `blocked`."""
+
+_ITS_OWN = (SourceBusy, StatementInterrupted)
+"""Passing failures that may be this event's own doing: it gets its attempts. For others it waits without counting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,9 @@ class Operations:
     permissions: Callable[[], Permissions]
     audit: AuditLog
     policy: Policy
-    retry: Retry = field(default_factory=lambda: Retry((SourceBusy,)))
+    retry: Retry = field(default_factory=lambda: Retry(_ITS_OWN))
+    on_retry: Callable[[BridgeError], None] = lambda _: None
+    """Gets what an event is tried again for: for those who count."""
 
     def carry_out(
         self, connection: TargetConnection, event: Event, target: Target, standing: LedgerEntry | None, pause: Pause
@@ -104,12 +110,13 @@ class Operations:
             log.warning(
                 "event.retry", event_id=event.event_id, attempt=number, pause_s=round(pause_s, 2), why=exc.message
             )
+            self.on_retry(exc)
 
         try:
             applied = self.retry.call(attempt.run, pause=pause, on_retry=tell)
         except EventBlocked as exc:
             return self.refuse(connection, entry, LedgerOutcome.BLOCKED, exc, event, attempt.user)
-        except SourceBusy as exc:
+        except _ITS_OWN as exc:
             final = EventInvalid(f"Tried {self.retry.attempts} times. {exc.message}", hint=exc.hint)
             return self.refuse(connection, entry, LedgerOutcome.FAILED, final, event, attempt.user)
         except REFUSALS as exc:

@@ -285,11 +285,30 @@ def test_a_folder_that_can_not_be_made_is_an_error(tmp_path: Path, blocked: str)
         note(opened(tmp_path / "logs" / "audit"), 1)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX users")
 def test_a_folder_that_is_read_only_is_an_error(folder: Path) -> None:
-    folder.mkdir(parents=True, mode=0o500)
-    with pytest.raises(AuditError, match="Permission denied"):
-        note(opened(folder), 1)
+    folder.mkdir(parents=True)
+    script = """if True:
+        import os, sys
+        from pathlib import Path
+        from sql_databricks_bridge.auth.audit import AuditLog
+        from sql_databricks_bridge.errors import AuditError
+        folder = Path(sys.argv[1])
+        os.chdir(folder)  # the folders above may be closed to others
+        folder.chmod(0o555)
+        if os.geteuid() == 0:  # root may write anywhere
+            os.setuid(65534)
+        try:
+            AuditLog(Path("."), key=None).write("e", action="a", outcome="o")
+        except AuditError as exc:
+            print(exc.message)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], check=True, timeout=60, capture_output=True, text=True
+    )
+    folder.chmod(0o755)
+    assert done.stdout == "The audit log in . can't be written: Permission denied.\n"
+    assert list(folder.iterdir()) == []
 
 
 def test_a_folder_that_was_taken_away_is_an_error_until_it_is_back(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,12 @@ def users(*names: str, more: str = "") -> str:
     return "users:\n" + "".join(f"  - name: {name}\n" for name in names) + more
 
 
-def opened(path: Path, text: str | None = None, **options: float) -> PermissionsFile:
+def opened(path: Path, text: str | None = None, settled_after_s: float = 2.0) -> PermissionsFile:
     if text is not None:
         path.write_text(text)
-    return PermissionsFile(path, Environment.DEVELOPMENT, server="sql01", database="Sales", environ={}, **options)
+    return PermissionsFile(
+        path, Environment.DEVELOPMENT, server="sql01", database="Sales", environ={}, settled_after_s=settled_after_s
+    )
 
 
 def names(file: PermissionsFile) -> list[str]:
@@ -131,6 +134,26 @@ def test_a_broken_or_missing_file_keeps_the_last_good_set_and_is_told_once(path:
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("permissions.refused", "error")]
     assert "permissions.yaml" in logs[0]["reason"]
     path.write_text(users("bob"))
+    assert names(file) == ["bob"]
+
+
+def test_a_file_that_comes_back_in_the_moment_it_is_missed_is_read_by_the_next_call(path: Path) -> None:
+    """An editor that removes and writes: the bridge once took what came back for what it had refused."""
+    file = opened(path, users("ana"))
+    assert names(file) == ["ana"]
+    path.unlink()
+
+    def come_back(_frame: object, event: str, what: object) -> None:
+        if event == "c_exception" and what is os.stat:
+            sys.setprofile(None)
+            path.write_text(users("bob"))
+
+    sys.setprofile(come_back)
+    try:
+        with capture_logs():
+            assert names(file) == ["ana"]
+    finally:
+        sys.setprofile(None)
     assert names(file) == ["bob"]
 
 

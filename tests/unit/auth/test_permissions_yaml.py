@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import re
 from collections.abc import Mapping
@@ -12,14 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sql_databricks_bridge.auth.patterns import Home
-from sql_databricks_bridge.auth.permissions import Grant, Permissions
-from sql_databricks_bridge.auth.permissions_yaml import Reading, read_permissions
+from sql_databricks_bridge.auth.permissions import BearerToken, Grant, Permissions, User, token_digest
+from sql_databricks_bridge.auth.permissions_yaml import Reading, Rules, read_permissions
+from sql_databricks_bridge.auth.token import sign_in
 from sql_databricks_bridge.core.config import Environment
-from sql_databricks_bridge.errors import SettingsError
+from sql_databricks_bridge.errors import SettingsError, SignInRefused
 from sql_databricks_bridge.models.tables import SourceName
 
 DOCS = Path(__file__).parents[3] / "docs" / "permissions.md"
 SECRET = "s3cr3t-of-sixteen-characters"
+NOON = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 HASH = hashlib.sha256(b"hashed-token").hexdigest()
 
 
@@ -31,7 +34,15 @@ def read(
 ) -> Reading:
     path = folder / "permissions.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_permissions(path, environment, Home("sql01", "Sales"), environ or {})
+    plain_tokens = environment is not Environment.PRODUCTION
+    return read_permissions(path, Rules(Home("sql01", "Sales"), environ or {}, plain_tokens, NOON))
+
+
+def user_of(permissions: Permissions, token: str) -> User | None:
+    try:
+        return sign_in(token, permissions, NOON)
+    except SignInRefused:
+        return None
 
 
 def problems(folder: Path, text: str | bytes, **options: object) -> str:
@@ -78,7 +89,7 @@ def test_a_whole_file_says_who_may_do_what(tmp_path: Path) -> None:
     permissions = reading.permissions
     ana = permissions.users[0]
     assert [user.name for user in permissions.users] == ["ana", "Team Norte (Perú)"]
-    assert permissions.user_of_token("token-of-ana") is permissions.user_of_token("hashed-token") is ana
+    assert user_of(permissions, "token-of-ana") is user_of(permissions, "hashed-token") is ana
     assert ana.signing_key is not None
     assert ana.signing_key.get_secret_value() == SECRET
     assert grant(permissions, "Orders") == Grant(10000, False, "dbo.*")
@@ -99,7 +110,7 @@ def test_the_file_in_the_docs_says_what_the_docs_say(tmp_path: Path) -> None:
     permissions = reading.permissions
     team = permissions.users[0]
     assert reading.guarded
-    assert permissions.user_of_token("token-of-sales") is team
+    assert user_of(permissions, "token-of-sales") is team
     assert grant(permissions, "Orders") == Grant(10000, False, "dbo.*")
     assert grant(permissions, "Payroll") is None
     assert permissions.read_allowed(team, "sql01", "Sales", "dbo", "Payroll")
@@ -121,8 +132,10 @@ def test_the_seeds_file_is_understood(tmp_path: Path) -> None:
         """,
     )
     assert grant(reading.permissions, "Table") == Grant(10000, False, "dbo.Table")
-    assert reading.permissions.user_of_token("project-token") is not None
+    assert user_of(reading.permissions, "project-token") is not None
     assert reading.plain_secrets
+    assert reading.secrets == ("project-token",)
+    assert "project-token" not in repr(reading)
     assert not reading.guarded
 
 
@@ -169,7 +182,7 @@ FILE:15: `max_delete_rows` means nothing where `access` is read
 FILE:16: a permission is a mapping of table, access, max_delete_rows, allow_cascade
 FILE:6: the source pattern 'main.sales' is none of
 FILE:5: a signing key needs 16 characters or more
-FILE:17: a user is a mapping of name, token, tokens, signing_key, sources, permissions
+FILE:17: a user is a mapping of name, token, tokens, signing_key, sources, permissions, allow_openquery
 FILE:19: a user has no key 'permission' (did you mean permissions?)
 FILE:20: `tokens` must be a list""".splitlines()
     assert [line for line in wanted if line not in told] == []
@@ -192,6 +205,15 @@ FILE:20: `tokens` must be a list""".splitlines()
         ("token: SHA-256:" + HASH, "FILE:3: a token is sha256:<64 hexadecimal digits>"),
         ("token: 'pässword'", "FILE:3: a token is"),
         ("tokens: [env:SET, env:SET]", "FILE:3: the token is that of line 3; a token names one user, once"),
+        ("token: {token: env:SET, expires: 2027-02-29}", "FILE:3: `expires` must be a date like 2027-01-31"),
+        ("token: {token: env:SET, expires: 20270131}", "FILE:3: `expires` must be a date like"),
+        ("token: {token: env:SET, expires: 2027-W01-1}", "FILE:3: `expires` must be a date like"),
+        ("token: {token: env:SET, expires: 2027-01-31T00:00:00}", "FILE:3: `expires` must be a date like"),
+        ("token: {token: env:SET, expires: }", "FILE:3: `expires` must be a date like"),
+        ("token: {token: env:SET, expiry: 2027-01-31}", "FILE:3: a token is text, or a mapping of token and expires"),
+        ("token: {expires: 2027-01-31}", "FILE:3: a token is sha256:"),
+        ("tokens: [{token: '{plain}'}]", "FILE:3: a plain token is refused in production"),
+        ("allow_openquery: yes", "FILE:3: `allow_openquery` must be true or false"),
         ("signing_key:", "FILE:3: a signing key is env:NAME or the key itself"),
         ("signing_key: sha256:" + HASH, "FILE:3: a signing key is env:NAME or the key itself (a hash of it can't"),
         ("signing_key: 123456789012345", "FILE:3: a signing key needs 16 characters or more"),
@@ -251,10 +273,53 @@ def test_a_name_that_a_log_could_not_show_is_refused(tmp_path: Path, name: str) 
     assert "FILE:2: a user needs a `name`" in problems(tmp_path, f"users:\n  - name: {name}\n")
 
 
+def live(*expiries: str) -> str:
+    tokens = "".join(f"\n  - {{token: token-{n}{text}}}" for n, text in enumerate(expiries))
+    return one_user(f"tokens:{tokens}")
+
+
+@pytest.mark.parametrize(
+    "expiries",
+    [
+        ("", ""),
+        (", expires: 2026-06-14", "", ""),
+        (", expires: 2026-06-15", ", expires: 2026-06-14", ""),
+        (", expires: 2020-01-01", ", expires: 2021-01-01", ", expires: 2022-01-01", ""),
+    ],
+)
+def test_two_tokens_of_a_user_may_be_live_and_any_number_expired(tmp_path: Path, expiries: tuple[str, ...]) -> None:
+    (user,) = read(tmp_path, live(*expiries)).permissions.users
+    dates = [dt.date.fromisoformat(text.split()[-1]) if text else None for text in expiries]
+    assert user.tokens == tuple(BearerToken(token_digest(f"token-{n}"), date) for n, date in enumerate(dates))
+
+
+@pytest.mark.parametrize("third", ["", ", expires: 2026-06-15", ", expires: 2031-01-01"])
+def test_a_third_live_token_is_an_error(tmp_path: Path, third: str) -> None:
+    told = problems(tmp_path, live("", ", expires: 2026-06-15", third))
+    assert "FILE:2: the user has more than 2 tokens that have not expired" in told
+    both = one_user("token: a\ntokens: [b, c]")
+    assert "FILE:2: the user has more than 2 tokens" in problems(tmp_path, both)
+
+
+def test_plain_tokens_are_read_in_production_where_that_is_allowed_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "permissions.yaml"
+    path.write_text(one_user(f"token: {SECRET}"))
+    reading = read_permissions(path, Rules(Home("sql01", "Sales"), {}, True, NOON))
+    assert user_of(reading.permissions, SECRET) is reading.permissions.users[0]
+    assert reading.plain_secrets
+
+
+def test_openquery_is_allowed_only_where_the_file_says_so(tmp_path: Path) -> None:
+    texts = ["allow_openquery: true", "allow_openquery: false", "sources: []"]
+    assert [read(tmp_path, one_user(text)).permissions.users[0].allow_openquery for text in texts] == [
+        True, False, False
+    ]  # fmt: skip
+
+
 def test_a_hash_in_a_variable_is_a_hash_there_too(tmp_path: Path) -> None:
     permissions = read(tmp_path, one_user("token: env:T"), environ={"T": f"sha256:{HASH}"}).permissions
-    assert permissions.user_of_token("hashed-token") is not None
-    assert permissions.user_of_token(f"sha256:{HASH}") is None
+    assert user_of(permissions, "hashed-token") is not None
+    assert user_of(permissions, f"sha256:{HASH}") is None
 
 
 @pytest.mark.parametrize(

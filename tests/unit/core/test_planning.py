@@ -210,7 +210,7 @@ def test_a_query_can_be_explained_without_the_values_it_needs(house: House) -> N
 @given(st.datetimes(timezones=st.just(dt.UTC)), st.datetimes(timezones=st.just(dt.UTC)), st.integers(0, 9))
 def test_run_ids_sort_by_their_second_and_are_safe_in_a_path(one: dt.datetime, two: dt.datetime, seed: int) -> None:
     first, second = (new_run_id(now.replace(year=2000 + now.year % 8000), random.Random(seed)) for now in (one, two))
-    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", first)
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{12}", first)
     if first[:16] != second[:16]:
         ordered = one.replace(year=2000 + one.year % 8000) < two.replace(year=2000 + two.year % 8000)
         assert (first < second) == ordered

@@ -189,3 +189,11 @@ def test_the_batch_that_the_driver_sends_before_a_bulk_copy_runs(run: Run) -> No
     assert [c.name for c in out.columns[1]] == ["carrier", "name"]
     assert out.rows[1] == []
     assert [r[1] for r in out.rows[2]] == ["carrier", "name"]
+
+
+def test_a_procedure_of_another_database_is_refused_by_name(gather: Callable[..., Any], session: Session) -> None:
+    """Its text would run there; here it would answer for the wrong database."""
+    out = gather(session.batch("EXEC other_db.sys.sp_executesql N'SELECT DB_NAME()'"))
+    assert "another database (other_db.sys.sp_executesql)" in out.messages[0].text
+    here = gather(session.batch("SELECT DB_NAME()")).rows[0][0][0]
+    assert gather(session.batch(f"EXEC {here}.sys.sp_executesql N'SELECT DB_NAME()'")).rows == [[(here,)]]

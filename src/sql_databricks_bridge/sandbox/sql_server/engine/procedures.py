@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,7 @@ def exec_statement(runner: Runner, node: n.Exec) -> Iterator[Event]:
     for a in node.args:
         sql_type, value = runner.evaluate(a.value)
         parameters.append(Parameter(a.name, sql_type, value, a.output))
+    _require_this_database(session, node.procedure)
     call = Call(runner, node.procedure[-1], parameters)
     yield from _dispatch(call)
     for ordinal, p in call.outputs:
@@ -140,6 +141,16 @@ def exec_statement(runner: Runner, node: n.Exec) -> Iterator[Event]:
         if v is None:
             raise error(137, f'Must declare the scalar variable "{node.result}".', severity=15, line=node.line)
         v.value = call.status
+
+
+def _require_this_database(session: EngineSession, procedure: Sequence[str]) -> None:
+    """A procedure runs in the database that its name says, sp_executesql's text too ("System stored procedures")."""
+    if len(procedure) == 4:
+        raise unsupported("running a procedure of a linked server")
+    if procedure[-1].lower() == "sp_tablecollations_100":  # goes by the database in its argument
+        return
+    if len(procedure) == 3 and procedure[0].lower() not in ("", session.database.lower()):
+        raise unsupported(f"running a procedure of another database ({'.'.join(procedure)})")
 
 
 def _nested(outer: Runner, inner: Runner, sql: str) -> Iterator[Event]:

@@ -1,61 +1,53 @@
-"""Where the command line builds its clients: the only place that reads settings."""
+"""Where clients are built, for the command line and the service: the only place that reads settings."""
 
 from __future__ import annotations
 
 import datetime as dt
 import random
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sql_databricks_bridge.auth.audit import AuditLog
     from sql_databricks_bridge.auth.loader import PermissionsFile
     from sql_databricks_bridge.core.config import Settings
     from sql_databricks_bridge.core.ports import EventTable
     from sql_databricks_bridge.db.databricks import DatabricksLakehouse
     from sql_databricks_bridge.db.sql_server import MssqlServer
+    from sql_databricks_bridge.errors import BridgeError
     from sql_databricks_bridge.models.jobs import ExtractionPlan
     from sql_databricks_bridge.models.names import Destination
     from sql_databricks_bridge.models.tables import SourceName
     from sql_databricks_bridge.sync.operations import Operations
     from sql_databricks_bridge.sync.poller import Poller
 
-CountryOption = Annotated[str, typer.Option("--country", "-c", metavar="NAME", help="Country: config/NAME.yaml.")]
-QueriesDirOption = Annotated[
-    Path | None, typer.Option("--queries-dir", metavar="DIR", help="Folder of the .sql files.", show_default="queries")
-]
-ConfigDirOption = Annotated[
-    Path | None, typer.Option("--config-dir", metavar="DIR", help="Folder of the YAML files.", show_default="config")
-]
-DestinationOption = Annotated[
-    str | None,
-    typer.Option("--destination", metavar="CATALOG.SCHEMA.VOLUME", help="One of the volumes that the YAML allows."),
-]
-ParamOption = Annotated[
-    list[str] | None,
-    typer.Option("--param", "-p", metavar="K=V", help="Value of a declared @K; repeat for several."),
-]
-LookbackOption = Annotated[
-    int | None, typer.Option("--lookback-months", metavar="N", help="Length of the time window, 0 to 1200.")
-]
 SYNC_SETTINGS = ("sqlserver_host", "sqlserver_database", "databricks_host", "databricks_warehouse_id")
 """What every command that brings an event to SQL Server needs, told together where several are missing."""
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 
 def settings(log_level: str = "WARNING") -> Settings:
     """Read the settings and set the log up: from `log_level` on, unless LOG_LEVEL says otherwise."""
-    from sql_databricks_bridge.core.config import load_settings
-    from sql_databricks_bridge.observability.logging import configure
+    from sql_databricks_bridge.core.config import Environment, load_settings
+    from sql_databricks_bridge.observability.logging import configure, style_of
+    from sql_databricks_bridge.observability.redaction import secrets_of
 
     config = load_settings()
-    configure(config.log_level if "log_level" in config.model_fields_set else log_level)
+    configure(
+        config.log_level if "log_level" in config.model_fields_set else log_level,
+        style=style_of(config.log_format, production=config.environment is Environment.PRODUCTION),
+        secrets=secrets_of(config),
+    )
     return config
+
+
+def redacted(text: str) -> str:
+    """The text with every secret starred that this process knows, for what is kept beside the log."""
+    from sql_databricks_bridge.observability.logging import redactor
+
+    return redactor().text(text)
 
 
 def sql_server(config: Settings, server: str | None = None) -> MssqlServer:
@@ -67,11 +59,16 @@ def sql_server(config: Settings, server: str | None = None) -> MssqlServer:
     return MssqlServer(config)
 
 
-def lakehouse(config: Settings) -> DatabricksLakehouse:
-    """Build the Databricks client; it signs in when first used."""
+def lakehouse(
+    config: Settings,
+    *,
+    on_statement: Callable[[str], None] | None = None,
+    on_upload: Callable[[int, float], None] | None = None,
+) -> DatabricksLakehouse:
+    """Build the Databricks client; it signs in when first used. The hooks are for those who count."""
     from sql_databricks_bridge.db.databricks import DatabricksLakehouse
 
-    return DatabricksLakehouse(config)
+    return DatabricksLakehouse(config, on_statement=on_statement, on_upload=on_upload)
 
 
 def events_table(config: Settings, lake: DatabricksLakehouse) -> EventTable:
@@ -94,32 +91,49 @@ def events_table_name(config: Settings) -> SourceName:
 def permissions_file(config: Settings) -> PermissionsFile:
     """The users and what they may do; `SettingsError` where the file is missing or wrong."""
     from sql_databricks_bridge.auth.loader import PermissionsFile
+    from sql_databricks_bridge.core.production import plain_tokens_allowed
+    from sql_databricks_bridge.observability.logging import redactor
 
     file = PermissionsFile(
         config.bridge_permissions_file,
         config.environment,
         server=config.sqlserver_host,
         database=config.sqlserver_database,
+        allow_plain_tokens=plain_tokens_allowed(config),
+        on_secrets=lambda secrets: redactor().add(secrets),
     )
     file.current()  # wrong from the start is told at the start, not when the first event comes
     return file
 
 
-def operations(config: Settings, lake: DatabricksLakehouse, permissions: PermissionsFile) -> Operations:
-    """What applies events, with the permissions and the audit log that the settings name."""
+def audit_log(config: Settings) -> AuditLog:
+    """The audit log of this process; its first line makes the file."""
     from sql_databricks_bridge.auth.audit import AuditLog
-    from sql_databricks_bridge.sync.operations import Operations, Policy
 
     key = config.audit_key.get_secret_value() if config.audit_key else None
+    return AuditLog(config.bridge_audit_dir, key=key)
+
+
+def operations(
+    config: Settings,
+    lake: DatabricksLakehouse,
+    permissions: PermissionsFile,
+    audit: AuditLog | None = None,
+    on_retry: Callable[[BridgeError], None] = lambda _: None,
+) -> Operations:
+    """What applies events, with the permissions and the audit log that the settings name, or a process shares."""
+    from sql_databricks_bridge.sync.operations import Operations, Policy
+
     return Operations(
         lakehouse=lake,
         permissions=permissions.current,
-        audit=AuditLog(config.bridge_audit_dir, key=key),
+        audit=audit or audit_log(config),
         policy=Policy(
             config.sync_principal,
             allow_unsigned=accepts_unsigned(config),
             server=config.sqlserver_host or "",
         ),
+        on_retry=on_retry,
     )
 
 
@@ -130,13 +144,21 @@ def accepts_unsigned(config: Settings) -> bool:
     return config.sync_allow_unsigned or config.environment is not Environment.PRODUCTION
 
 
-def poller(config: Settings, stop: threading.Event) -> Poller:
-    """The poller, as the settings say; it connects when it runs."""
+def poller(
+    config: Settings,
+    stop: threading.Event,
+    *,
+    lake: DatabricksLakehouse | None = None,
+    permissions: PermissionsFile | None = None,
+    audit: AuditLog | None = None,
+    on_retry: Callable[[BridgeError], None] = lambda _: None,
+) -> Poller:
+    """The poller, as the settings say; it connects when it runs. A service hands it what it has of these already."""
     from sql_databricks_bridge.core.config import Environment
     from sql_databricks_bridge.sync.poller import Poller, PollerOptions
 
     config.require(*SYNC_SETTINGS)
-    lake = lakehouse(config)
+    lake = lake or lakehouse(config)
     options = PollerOptions(
         max_events=config.max_events_per_poll,
         workers=config.sync_workers,
@@ -145,7 +167,8 @@ def poller(config: Settings, stop: threading.Event) -> Poller:
         create_ledger=config.environment is Environment.DEVELOPMENT,
     )
     events = events_table(config, lake)
-    return Poller(sql_server(config), events, operations(config, lake, permissions_file(config)), options, stop=stop)
+    applying = operations(config, lake, permissions or permissions_file(config), audit, on_retry)
+    return Poller(sql_server(config), events, applying, options, stop=stop)
 
 
 def destination_of(country: str, chosen: str | None, config: Settings, config_dir: Path | None) -> Destination:
@@ -158,14 +181,14 @@ def destination_of(country: str, chosen: str | None, config: Settings, config_di
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the options of `extract` and its relatives say about a run."""
+    """What the options of `extract`, its relatives and POST /extract say about a run."""
 
     country: str
     queries: Sequence[str] = ()
     queries_dir: Path | None = None
     config_dir: Path | None = None
     destination: str | None = None
-    param: Sequence[str] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
     lookback_months: int | None = None
     limit: int | None = None
 
@@ -183,7 +206,7 @@ def plan(config: Settings, request: Request, *, default_destination: Destination
         run_id=planning.new_run_id(now, random.SystemRandom()),
         queries=request.queries,
         destination=request.destination,
-        parameters=planning.parse_assignments(request.param),
+        parameters=request.parameters,
         lookback_months=request.lookback_months,
         limit=request.limit,
         default_database=config.sqlserver_database,

@@ -1,0 +1,28 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CountryOption = Annotated[str, typer.Option("--country", "-c", metavar="NAME", help="Country: config/NAME.yaml.")]
+QueriesDirOption = Annotated[
+    Path | None, typer.Option("--queries-dir", metavar="DIR", help="Folder of the .sql files.", show_default="queries")
+]
+ConfigDirOption = Annotated[
+    Path | None, typer.Option("--config-dir", metavar="DIR", help="Folder of the YAML files.", show_default="config")
+]
+DestinationOption = Annotated[
+    str | None,
+    typer.Option("--destination", metavar="CATALOG.SCHEMA.VOLUME", help="One of the volumes that the YAML allows."),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="K=V", help="Value of a declared @K; repeat for several."),
+]
+LookbackOption = Annotated[
+    int | None, typer.Option("--lookback-months", metavar="N", help="Length of the time window, 0 to 1200.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]

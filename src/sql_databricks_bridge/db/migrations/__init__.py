@@ -1,0 +1,1 @@
+"""Alembic's environment of the job store; `job_schema.upgrade` runs it."""

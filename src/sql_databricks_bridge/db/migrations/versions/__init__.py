@@ -1,0 +1,1 @@
+"""The steps, one module each: a store only ever goes forward."""
