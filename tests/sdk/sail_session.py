@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def sail_session(folder: Path) -> Iterator[SailSession]:
     os.environ.setdefault("RUST_LOG", "off")
     os.environ["SAIL_CATALOG__LIST"] = '[{name="bridge", type="memory", initial_database=["default"]}]'
     os.environ["SAIL_CATALOG__DEFAULT_CATALOG"] = "bridge"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _main_module_of_a_file():
         warnings.simplefilter("ignore")  # pyspark has no word yet for the newest pandas
         from pysail.spark import SparkConnectServer
         from pyspark.sql import SparkSession
@@ -69,3 +70,17 @@ def sail_session(folder: Path) -> Iterator[SailSession]:
     finally:
         session.stop()
         server.stop()
+
+
+@contextmanager
+def _main_module_of_a_file() -> Iterator[None]:
+    """pyspark takes a main module without a file, such as pytest-xdist's workers have, for a doctest of its own."""
+    main: Any = sys.modules["__main__"]
+    if hasattr(main, "__file__"):
+        yield
+        return
+    main.__file__ = __file__
+    try:
+        yield
+    finally:
+        del main.__file__

@@ -109,14 +109,6 @@ class Background:
     def _told(self, report: CycleReport) -> None:
         for handled in report.handled:
             self._service.metrics.event_ended(handled.row, handled.outcome)
-            log.info(
-                "event.ended",
-                event_id=handled.outcome.event_id,
-                target=handled.row.target_table,
-                status=handled.outcome.status.value,
-                rows=handled.outcome.rows_affected,
-                seconds=round(handled.seconds, 3),
-            )
 
     # Housekeeping --------------------------------------------------------------------------------------------------
 

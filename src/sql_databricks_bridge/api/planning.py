@@ -39,9 +39,8 @@ def plan_of(settings: Settings, body: ExtractRequest, job_id: str) -> Extraction
             where = "body.parameters"
         elif not isinstance(exc, (UnknownNameError, QueryFileError)):
             where = "body"
-        raise Refused(
-            Slug.INVALID_REQUEST, exc.message, hint=exc.hint, errors=[(where, exc.message.rstrip("."))]
-        ) from exc
+        message, hint = _without_folders(settings, exc.message), _without_folders(settings, exc.hint or "")
+        raise Refused(Slug.INVALID_REQUEST, message, hint=hint or None, errors=[(where, message.rstrip("."))]) from exc
     return dataclasses.replace(plan, run_id=job_id)
 
 
@@ -52,6 +51,13 @@ def known_country(settings: Settings, country: str) -> None:
     except UsageError as exc:
         raise UnknownNameError(exc.message, hint=exc.hint) from exc
     load_country(settings.bridge_config_dir, country)
+
+
+def _without_folders(settings: Settings, text: str) -> str:
+    """The text with the names of our folders alone: where they lie is not the caller's business."""
+    for folder in (settings.bridge_queries_dir, settings.bridge_config_dir):
+        text = text.replace(str(folder), folder.name)
+    return text
 
 
 def own_folders(settings: Settings) -> None:

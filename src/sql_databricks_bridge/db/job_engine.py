@@ -127,6 +127,14 @@ class JobEngine:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
             yield connection
 
+    def require_file(self) -> None:
+        """`SettingsError` where SQLite's file is not there and can't be made: waiting does not mend that."""
+        if self._file is not None:
+            try:
+                self._make_file()
+            except JobStoreUnavailable as error:
+                raise SettingsError(error.message, hint=error.hint) from error
+
     def now(self, connection: sa.Connection) -> dt.datetime:
         """The store's clock, aware UTC: the server's, or with SQLite the machine's, which all its users share."""
         statement = _NOW.get(self.dialect)

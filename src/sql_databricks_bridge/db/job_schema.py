@@ -23,8 +23,9 @@ _in_this_process = threading.Lock()  # Alembic keeps the environment that runs i
 def upgrade(engine: JobEngine) -> None:
     """Make the tables, or bring them up to date; does nothing where they are. Any number may call it at once.
 
-    `SettingsError` where a later version of the bridge has changed them.
+    `SettingsError` where a later version of the bridge has changed them, or SQLite's file can't be made.
     """
+    engine.require_file()
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
