@@ -237,9 +237,9 @@ def test_no_secret_is_seen_when_all_goes_well_or_wrong_while_it_runs(
         good.replace("sha256:", "sha257:"),
         f"{bob}\n",
     ):
-        permissions.write_text(broken)
+        _put_in_place(permissions, broken)
         assert send("GET", "/jobs", alice).status_code == 200
-    permissions.write_text(good)
+    _put_in_place(permissions, good)
     running.workspace.yaml(country, "database: [Flights\n")
     assert send("POST", "/extract", alice, json={"country": country}).status_code in (422, 503)
     audit, away = running.directory / "audit", running.directory / "audit-away"
@@ -251,6 +251,13 @@ def test_no_secret_is_seen_when_all_goes_well_or_wrong_while_it_runs(
     watched.stop()
     assert "permissions.refused" in running.log
     watched.require_silence("service.log", "audit-", "jobs.sqlite3", "the manifest", "answer")
+
+
+def _put_in_place(file: Path, text: str) -> None:
+    """Write the file as a whole: without `end: true` in it, an empty one is a file without users."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.replace(file)
 
 
 def test_no_secret_is_seen_of_credentials_that_are_refused_or_ends_that_are_away(watched: Watched) -> None:

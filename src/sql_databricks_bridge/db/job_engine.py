@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -236,10 +238,22 @@ def _sqlite_file(url: URL) -> Path | None:
 def _set_sqlite_up(connection: Any, _: object) -> None:
     connection.isolation_level = None  # sqlite3 would begin transactions by itself, and deferred ones only
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _use_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")  # what was answered with 202 outlives a loss of power
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    """Switch the file over, which stays so. SQLite does not wait for others with that, whatever the timeout."""
+    deadline = time.monotonic() + _BUSY_S
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
