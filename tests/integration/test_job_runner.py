@@ -183,11 +183,11 @@ def test_a_paused_process_neither_publishes_nor_writes_when_it_goes_on(bench: Be
     early, late = bench.add(query("early", AIRLINES)), bench.add(query("late", AIRLINES))
     rules = [
         bench.lake.fault(  # its last look for other attempts, behind which it would write
-            match={"method": "GET", "path_contains": f"/early/run={early.job_id}-1"}, on=3, action={"delay_after_s": 1}
+            match={"method": "GET", "path_contains": f"/early/run={early.job_id}-1"}, on=3, action={"delay_after_s": 4}
         ),
         bench.lake.fault(
             match={"method": "PUT", "path_contains": f"/late/run={late.job_id}-1/{MANIFEST_NAME}"},
-            action={"delay_s": 4},
+            action={"delay_s": 6},
         ),
     ]
     with bench.elsewhere(lease_s=1.5) as process:
