@@ -246,8 +246,8 @@ def _report(results: list[Measure], file: Path | None) -> None:
     tell(ratios, results, file)
 
 
-def tell(ratios: Mapping[str, float], results: Sequence[Measure], file: Path | None) -> None:
-    """Print the ratios; write them and the measures as JSON where a file is given."""
+def tell(ratios: Mapping[str, float], results: Sequence[Any], file: Path | None) -> None:
+    """Print the ratios; write them and the measures (dataclasses) as JSON where a file is given."""
     print()
     for name, value in ratios.items():
         print(f"{name}: {value:.2f}")

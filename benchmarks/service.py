@@ -24,9 +24,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from benchmarks.extract import tell
 
 ROOT = Path(__file__).parents[1]
 SLOW_CLIENTS, OVERSIZED_CLIENTS, OVERSIZED_BYTES = 5, 20, 8 << 20
@@ -176,12 +178,7 @@ def _report(results: list[Probed], file: Path | None) -> None:
         print(f"| {one.state} | {one.probes} | {one.p50_ms:.1f} | {one.p99_ms:.1f} | {one.worst_ms:.1f} |")
     idle, loaded = results
     ratios = {"health_live_p99_ms_loaded": loaded.p99_ms, "health_live_p99_loaded_vs_idle": loaded.p99_ms / idle.p99_ms}
-    print()
-    for name, value in ratios.items():
-        print(f"{name}: {value:.2f}")
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"ratios": ratios, "measures": [asdict(one) for one in results]}, indent=2))
+    tell(ratios, results, file)
 
 
 if __name__ == "__main__":

@@ -86,8 +86,8 @@ class Anchoring:
         while not self._stop.wait(self._every_s):
             try:
                 self.keep()
-            except Exception:
-                log.exception("audit.anchoring_failed")  # the next turn may do better
+            except Exception:  # the edge of a thread: the next turn may do better
+                log.exception("audit.anchoring_failed")
 
 
 def anchor_of(audit: AuditLog) -> Anchor | None:

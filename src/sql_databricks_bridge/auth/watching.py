@@ -99,7 +99,7 @@ class PermissionsWatch:
                 self._on_look(look)
         except BridgeError as exc:
             log.error("permissions.look_failed", why=str(exc))
-        except Exception:
+        except Exception:  # the edge of a thread: who is told can't end the watch
             log.exception("permissions.callback_failed")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import random
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from sql_databricks_bridge.core import jobs
+from sql_databricks_bridge.core.backoff import Backoff
 from sql_databricks_bridge.core.extractor import first_line
 from sql_databricks_bridge.core.job_lease import Ending, StoreContact, Tenure, boot_seconds
 from sql_databricks_bridge.core.job_resume import Standing, published
@@ -104,7 +104,7 @@ class JobRunner:
         self._name = runner_name
         self._authorize = authorize
         self._hooks = hooks or JobHooks()
-        self._random = random.SystemRandom()
+        self._backoff = Backoff(cap_s=self._options.backoff_cap_s)
         self._contact = StoreContact()
         self._turn = threading.Lock()
         self._woken = threading.Event()
@@ -309,9 +309,7 @@ class JobRunner:
                 if not isinstance(exc, Transient) or boot_seconds() - began >= patience_s:
                     raise
                 failures += 1
-                pause_s = self._random.uniform(0.5, 1.0) * min(
-                    self._options.backoff_cap_s, 2.0 ** min(failures - 1, 30)
-                )
+                pause_s = self._backoff.pause_s(failures)
                 log.warning("job.waiting", why=str(exc), seconds=round(pause_s, 1))
                 if tenure.stop.wait(pause_s):
                     raise Cancelled("The run was stopped.") from exc

@@ -11,12 +11,12 @@ from threading import Event as Flag
 
 import structlog
 
+from sql_databricks_bridge.core.backoff import Backoff
 from sql_databricks_bridge.core.ports import EventTable, SqlServer, TargetConnection
 from sql_databricks_bridge.errors import BridgeError, LedgerMissing, Transient
 from sql_databricks_bridge.sync.cycle import Cycle, Handled
 from sql_databricks_bridge.sync.operations import Operations
 from sql_databricks_bridge.sync.reporter import Reporter
-from sql_databricks_bridge.sync.retry import Backoff
 
 log = structlog.get_logger(__name__)
 

@@ -1,15 +1,12 @@
-"""Trying again: exponential pauses with full jitter, for errors that are marked Transient and the event's own.
-
-Source of full jitter: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-"""
+"""Trying again: exponential pauses with full jitter, for errors that are marked Transient and the event's own."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from sql_databricks_bridge.core.backoff import Backoff as Backoff
 from sql_databricks_bridge.errors import BridgeError, Cancelled
 
 Result = TypeVar("Result")
@@ -19,19 +16,6 @@ class Pause(Protocol):
     """Waits; `threading.Event.wait` is one. True means that the wait was cut short: somebody asked to stop."""
 
     def __call__(self, seconds: float, /) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pauses between 0 and min(cap, base * 2^n) seconds, uniformly."""
-
-    base_s: float = 1.0
-    cap_s: float = 60.0
-    random: random.Random = field(default_factory=random.SystemRandom)
-
-    def pause_s(self, failures: int) -> float:
-        """The pause after the n-th failure in a row, from 1."""
-        return self.random.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(failures - 1, 30)))
 
 
 @dataclass(frozen=True, slots=True)
