@@ -7,8 +7,9 @@ import json
 import signal
 import subprocess
 import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,18 @@ users:
       - {{table: "{schema}.*", access: read_write}}
 end: true
 """
+
+
+WAIT_S = 60.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Ask until it is so; over HTTP there is nothing to wait for."""
+    deadline = time.monotonic() + WAIT_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"still not {what}"
+        time.sleep(0.05)
+    return found
 
 
 @dataclass(slots=True)

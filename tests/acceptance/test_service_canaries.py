@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -20,7 +21,7 @@ import pytest
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.db.databricks import DatabricksLakehouse
 from tests.acceptance.conftest import BRIDGE
-from tests.acceptance.service import STOP_S, Service, service
+from tests.acceptance.service import STOP_S, Service, service, until
 from tests.conftest import StandIn
 
 STATEMENTS = "/api/2.0/sql/statements"
@@ -237,8 +238,10 @@ def test_no_secret_is_seen_when_all_goes_well_or_wrong_while_it_runs(
         good.replace("sha256:", "sha257:"),
         f"{bob}\n",
     ):
+        lines = len(running.audit("permissions_changed"))
         _put_in_place(permissions, broken)
         assert send("GET", "/jobs", alice).status_code == 200
+        until(partial(_audited, running, lines + 1), "told of in the audit log")
     _put_in_place(permissions, good)
     running.workspace.yaml(country, "database: [Flights\n")
     assert send("POST", "/extract", alice, json={"country": country}).status_code in (422, 503)
@@ -251,6 +254,10 @@ def test_no_secret_is_seen_when_all_goes_well_or_wrong_while_it_runs(
     watched.stop()
     assert "permissions.refused" in running.log
     watched.require_silence("service.log", "audit-", "jobs.sqlite3", "the manifest", "answer")
+
+
+def _audited(running: Service, lines: int) -> bool:
+    return len(running.audit("permissions_changed")) >= lines
 
 
 def _put_in_place(file: Path, text: str) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -15,11 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sql_databricks_bridge.core.config import Settings
 from tests.acceptance.conftest import Bridge
-from tests.acceptance.service import Service, service
+from tests.acceptance.service import WAIT_S, Service, service, until
 from tests.conftest import StandIn
 from tests.proof.proxy import Proxy, proxied
 
-WAIT_S = 60.0
 MAX_BODY_BYTES = 65_536
 OVERSIZED = 20
 
@@ -55,15 +52,6 @@ def running(
         found.before = log[-1]["sequence"] if log else 0
         found.start()
         yield found
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Ask until it is so; over HTTP there is nothing to wait for."""
-    deadline = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"still not {what}"
-        time.sleep(0.05)
-    return found
 
 
 def health(running: Service) -> tuple[int, dict[str, str | None]]:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,11 +20,9 @@ from sql_databricks_bridge import composition
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.db.databricks import DatabricksLakehouse
 from tests.acceptance.conftest import Bridge
-from tests.acceptance.service import TOKENS, Service, service
+from tests.acceptance.service import TOKENS, WAIT_S, Service, service, until
 from tests.conftest import StandIn
 from tests.integration.sync_support import driver_connection
-
-WAIT_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +45,6 @@ def running(
         found.start(POLLER_ENABLED="true", POLLING_INTERVAL_SECONDS="1", HEADER_TIMEOUT_S="1")
         yield found
     lakehouse.execute(f"DROP TABLE {found.environment['BRIDGE_EVENTS_TABLE']}")
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Ask until it is so; over HTTP there is nothing to wait for."""
-    deadline = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"still not {what}"
-        time.sleep(0.02)
-    return found
 
 
 def samples(running: Service) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
+from sql_databricks_bridge import composition
 from sql_databricks_bridge.api.dependencies import Service
 from sql_databricks_bridge.auth.anchoring import Anchoring
 from sql_databricks_bridge.auth.loader import Look
@@ -135,7 +136,7 @@ class Background:
             action="reload",
             resource=self._service.permissions.path.as_posix(),
             outcome="loaded" if look.problem is None else "refused",
-            reason=look.problem,
+            reason=None if look.problem is None else composition.redacted(look.problem),
         )
 
     def _quietly(self, work: Callable[[], None]) -> None:

@@ -42,6 +42,7 @@ _MARKED = re.compile(r"(env|sha[0-9-]*|md5|file|vault)\s*:", re.IGNORECASE)
 _TOKEN = re.compile(r"[!-~]+")  # it travels in an HTTP header
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ROWS = re.compile(r"[0-9]{1,18}")
+_KEY = re.compile(r"[A-Za-z_]{1,20}")
 _NAMED_BY_YAML = re.compile(r"\b(alias|anchor|tag handle|tag) (?!that)\S+")
 
 
@@ -149,7 +150,7 @@ class _Reader:
             if key not in known:
                 near = closest(key, known)
                 meant = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
-                self.problems.append(f"{node.at}: {what} has no key {key[:40]!r} ({meant})")
+                self.problems.append(f"{node.at}: {what} has no key {_shown_key(key)} ({meant})")
 
     def _end(self, tree: Tree) -> None:
         end = tree.entries["end"]
@@ -315,6 +316,11 @@ class _Reader:
         if _text(node) not in ("true", "false"):
             raise _Wrong(node.at, f"`{key}` must be true or false")
         return _text(node) == "true"
+
+
+def _shown_key(key: str) -> str:
+    """The key, unless it may be a secret that slipped into a key's place: no short word is one here."""
+    return repr(key) if _KEY.fullmatch(key) else f"of these {len(key)} characters, which may be a secret"
 
 
 def _text(node: Node) -> str | None:

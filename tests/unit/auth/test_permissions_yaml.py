@@ -167,6 +167,7 @@ users:
   - name: eve
     permission: []
     tokens: xyz
+bridge_Zq9-4x: here
 """,
     )
     wanted = """FILE:1: the file has no key 'user' (did you mean users?)
@@ -184,7 +185,8 @@ FILE:6: the source pattern 'main.sales' is none of
 FILE:5: a signing key needs 16 characters or more
 FILE:17: a user is a mapping of name, token, tokens, signing_key, sources, permissions, allow_openquery
 FILE:19: a user has no key 'permission' (did you mean permissions?)
-FILE:20: `tokens` must be a list""".splitlines()
+FILE:20: `tokens` must be a list
+FILE:21: the file has no key of these 13 characters, which may be a secret (known are users, end)""".splitlines()
     assert [line for line in wanted if line not in told] == []
     assert told.count("FILE:") == len(wanted)
 
