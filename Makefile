@@ -29,6 +29,7 @@ bench: setup    ## measure speed and memory as ratios
 	$(PY) -m benchmarks.extract --json build/bench/extract.json
 	$(PY) -m benchmarks.apply --json build/bench/apply.json
 	$(PY) -m benchmarks.service --json build/bench/service.json
+	$(PY) -m benchmarks.incremental --json build/bench/incremental.json
 
 docs: setup     ## build the documentation into build/docs
 	.venv/bin/mkdocs build --strict --quiet

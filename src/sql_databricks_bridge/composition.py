@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sql_databricks_bridge.auth.audit import AuditLog
     from sql_databricks_bridge.auth.loader import PermissionsFile
     from sql_databricks_bridge.core.config import Settings
-    from sql_databricks_bridge.core.ports import EventTable
+    from sql_databricks_bridge.core.ports import EventTable, Publisher
     from sql_databricks_bridge.db.databricks import DatabricksLakehouse
     from sql_databricks_bridge.db.sql_server import MssqlServer
     from sql_databricks_bridge.errors import BridgeError
@@ -79,11 +79,26 @@ def events_table(config: Settings, lake: DatabricksLakehouse) -> EventTable:
 
 def events_table_name(config: Settings) -> SourceName:
     """What BRIDGE_EVENTS_TABLE names; `SettingsError` where that is no table's name."""
+    return _table_name(config.bridge_events_table, "BRIDGE_EVENTS_TABLE")
+
+
+def states_name(config: Settings) -> SourceName:
+    """What BRIDGE_STATE_TABLE names; `SettingsError` where that is no table's name."""
+    return _table_name(config.bridge_state_table, "BRIDGE_STATE_TABLE")
+
+
+def publisher(config: Settings, lake: DatabricksLakehouse) -> Publisher:
+    """What publishes Delta tables, with the table of states that the settings name."""
+    config.require("databricks_warehouse_id")
+    return lake.publisher(states_name(config))
+
+
+def _table_name(text: str, variable: str) -> SourceName:
     from sql_databricks_bridge.errors import EventInvalid, SettingsError
     from sql_databricks_bridge.models.tables import SourceName
 
     try:
-        return SourceName.parse(config.bridge_events_table, "BRIDGE_EVENTS_TABLE")
+        return SourceName.parse(text, variable)
     except EventInvalid as exc:
         raise SettingsError(exc.message, hint=exc.hint) from exc
 
@@ -191,6 +206,9 @@ class Request:
     parameters: Mapping[str, object] = field(default_factory=dict)
     lookback_months: int | None = None
     limit: int | None = None
+    publish: bool | None = None
+    today: dt.date | None = None
+    """End of the time window; None means the calendar on this machine's wall."""
 
 
 def plan(config: Settings, request: Request, *, default_destination: Destination | None = None) -> ExtractionPlan:
@@ -198,17 +216,21 @@ def plan(config: Settings, request: Request, *, default_destination: Destination
     from sql_databricks_bridge.core import planning
 
     now = dt.datetime.now(dt.UTC)
-    return planning.plan_extraction(
+    resolved = planning.plan_extraction(
         queries_dir=request.queries_dir or config.bridge_queries_dir,
         config_dir=request.config_dir or config.bridge_config_dir,
         country=request.country,
-        today=dt.date.today(),  # noqa: DTZ011  # the analyst's today, as a calendar on the wall has it
+        today=request.today or dt.date.today(),  # noqa: DTZ011  # the analyst's today
         run_id=planning.new_run_id(now, random.SystemRandom()),
         queries=request.queries,
         destination=request.destination,
         parameters=request.parameters,
         lookback_months=request.lookback_months,
         limit=request.limit,
+        publish=request.publish,
         default_database=config.sqlserver_database,
         default_destination=config.default_destination or default_destination,
     )
+    if any(query.publish for query in resolved.queries):
+        config.require("databricks_warehouse_id")
+    return resolved

@@ -30,6 +30,10 @@
     |   |-- CommitUnknown           Transient: the link was lost while a commit was under way; the ledger knows
     |   |-- LedgerMissing           the ledger's schema is not in the target database
     |   `-- AuditError              the audit log can't be written, so nothing may be changed
+    |-- PublishError                a landed run on its way into a Delta table
+    |   |-- PublicationRefused      the table is another query's, or its columns changed against the policy
+    |   |-- PublicationBusy         another run publishes the same table now
+    |   `-- PublicationOvertaken    another run became the owner; nothing of this one was written
     |-- AccessError                 who asks, and for what
     |   |-- SignInRefused           no bearer token, or one that is unknown or expired
     |   `-- NotPermitted            permissions.yaml does not allow it
@@ -37,7 +41,8 @@
     |   |-- JobStoreUnavailable     Transient: the job store can't be reached
     |   |-- QueueFull               Transient: too many jobs wait already
     |   |-- LeaseLost               another runner has taken the job over
-    |   `-- KeyReused               the same Idempotency-Key came with another request
+    |   |-- KeyReused               the same Idempotency-Key came with another request
+    |   `-- DueDecided              what was due by a schedule was decided by another replica meanwhile
     `-- Cancelled                   somebody asked to stop
 
 `Transient` marks, by inheritance, what may be retried.
@@ -184,6 +189,22 @@ class AuditError(SyncError):
     """The audit log can't be written, so nothing may be changed."""
 
 
+class PublishError(BridgeError):
+    """A landed run could not become, or stay, a Delta table. What has landed stays."""
+
+
+class PublicationRefused(PublishError):
+    """The table is not this query's to publish, or its columns changed in a way that the policy refuses."""
+
+
+class PublicationBusy(PublishError):
+    """Another run publishes the same table now."""
+
+
+class PublicationOvertaken(PublishError):
+    """Another run became the table's owner meanwhile: nothing of this one was written."""
+
+
 class AccessError(BridgeError):
     """Who asks may not have what is asked for."""
 
@@ -214,6 +235,10 @@ class LeaseLost(JobError):
 
 class KeyReused(JobError):
     """An Idempotency-Key that stands for another request."""
+
+
+class DueDecided(JobError):
+    """A due moment of a schedule that another replica decided meanwhile; nothing was queued here."""
 
 
 class Cancelled(BridgeError):

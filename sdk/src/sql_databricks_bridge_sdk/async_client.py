@@ -65,6 +65,7 @@ class AsyncBridgeClient:
         lookback_months: int | None = None,
         parameters: Mapping[str, Parameter] | None = None,
         limit: int | None = None,
+        publish: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """As `BridgeClient.extract`."""
@@ -75,6 +76,7 @@ class AsyncBridgeClient:
             lookback_months=lookback_months,
             parameters=parameters,
             limit=limit,
+            publish=publish,
             idempotency_key=idempotency_key,
         )
         return await self._ask(call)

@@ -43,6 +43,7 @@ def extract(
     lookback_months: int | None,
     parameters: Mapping[str, Parameter] | None,
     limit: int | None,
+    publish: bool | None,
     idempotency_key: str | None,
 ) -> Call[Job]:
     """POST /extract."""
@@ -53,6 +54,7 @@ def extract(
         "lookback_months": lookback_months,
         "parameters": None if parameters is None else dict(parameters),
         "limit": limit,
+        "publish": publish,
     }
     return _post("/extract", Job.of, _given(body), idempotency_key)
 

@@ -69,13 +69,15 @@ class BridgeClient:
         lookback_months: int | None = None,
         parameters: Mapping[str, Parameter] | None = None,
         limit: int | None = None,
+        publish: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Ask for an extraction of a country's queries (None: all); returns the queued job.
 
         `destination` is 'catalog.schema.volume', one of those that the country's YAML allows. `parameters` are bound
-        to @names. `limit` is the most rows of each query. An `idempotency_key` of your own makes the call harmless
-        twice even after a restart of your program: the same key and request answer the same job.
+        to @names. `limit` is the most rows of each query. `publish` makes Delta tables of the results (True) or only
+        lands them (False); None is what the country's YAML says. An `idempotency_key` of your own makes the call
+        harmless twice even after a restart of your program: the same key and request answer the same job.
         """
         call = calls.extract(
             country,
@@ -84,6 +86,7 @@ class BridgeClient:
             lookback_months=lookback_months,
             parameters=parameters,
             limit=limit,
+            publish=publish,
             idempotency_key=idempotency_key,
         )
         return self._ask(call)

@@ -35,6 +35,7 @@ class QueryResult:
     """One query of a job: queued, running, completed, failed or cancelled.
 
     `path` is the run folder in the volume, whose `_manifest.json` names the files; None until it is published.
+    `publication` tells, as the bridge's JSON, what became of the query's Delta table; None where it has none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class QueryResult:
     path: str | None
     error: str | None
     warnings: tuple[str, ...]
+    publication: Document | None = None
 
     @classmethod
     def of(cls, document: Document) -> QueryResult:
@@ -63,6 +65,7 @@ class QueryResult:
             path=document["path"],
             error=document["error"],
             warnings=tuple(document["warnings"]),
+            publication=document.get("publication"),
         )
 
 

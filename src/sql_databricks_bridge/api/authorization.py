@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ from sql_databricks_bridge.auth.permissions import Permissions, User
 from sql_databricks_bridge.core.ports import SqlServer
 from sql_databricks_bridge.errors import NotPermitted
 from sql_databricks_bridge.models.job_records import Job
-from sql_databricks_bridge.models.jobs import ExtractionPlan
+from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
+from sql_databricks_bridge.models.quoting import sql_server_identifier
+from sql_databricks_bridge.models.tables import TargetName
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Authorization:
             return authorize_extraction(
                 user,
                 permissions,
-                plan,
+                dataclasses.replace(plan, queries=(*plan.queries, *_tracked(plan))),
                 connection.find_objects,
                 server=plan.server or self.home_server,
                 database=plan.database,
@@ -44,3 +48,13 @@ class Authorization:
         if user is None:
             raise NotPermitted(f"{job.user_name!r}, who asked for the job, is not in permissions.yaml any more.")
         self.tables(user, permissions, plan)
+
+
+def _tracked(plan: ExtractionPlan) -> Iterator[ResolvedQuery]:
+    """What an increment reads beside its query: the keys of the tracked table."""
+    for query in plan.queries:
+        incremental = query.publish.incremental if query.publish is not None else None
+        if incremental is not None and incremental.table is not None:
+            table = TargetName.parse(incremental.table)
+            sql = f"SELECT * FROM {sql_server_identifier(table.schema, table.table)}"
+            yield dataclasses.replace(query, sql=sql, parameters=(), placeholders=())

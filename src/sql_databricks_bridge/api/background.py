@@ -1,4 +1,4 @@
-"""What the service does besides answering: open the job store, run jobs, apply events, look after itself."""
+"""What the service does besides answering: open the job store, run jobs and schedules, apply events, tidy up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from sql_databricks_bridge import composition
+from sql_databricks_bridge.api import scheduling
 from sql_databricks_bridge.api.dependencies import Service
 from sql_databricks_bridge.auth.anchoring import Anchoring
 from sql_databricks_bridge.auth.loader import Look
@@ -34,6 +35,8 @@ class Background:
         self._stop = threading.Event()
         self._poller = daemon(self._poll, "poller") if service.poller is not None else None
         self._runner = daemon(service.runner.run, "job runner")
+        scheduler = scheduling.scheduler(service)
+        self._scheduler = daemon(scheduler.run, "scheduler") if scheduler is not None else None
         self._tidier = daemon(self._tidy_up, "housekeeping")
         self._opener = daemon(self._open_later, "open the job store")
         self._watch = PermissionsWatch(service.permissions, self._permissions_changed)
@@ -59,7 +62,7 @@ class Background:
         service.stop()
         self._stop.set()
         deadline = time.monotonic() + _JOIN_S
-        for thread in (self._opener, self._poller, self._runner, self._tidier):
+        for thread in (self._opener, self._poller, self._runner, self._tidier, self._scheduler):
             if thread is not None and thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
                 if thread.is_alive():
@@ -88,10 +91,11 @@ class Background:
         self._anchoring.start()
         self._runner.start()
         self._tidier.start()
-        if self._poller is not None:
-            self._poller.start()
+        for thread in (self._poller, self._scheduler):
+            if thread is not None:
+                thread.start()
         self._service.started.set()
-        log.info("service.started", poller=self._poller is not None)
+        log.info("service.started", poller=self._poller is not None, scheduler=self._scheduler is not None)
 
     # The poller ----------------------------------------------------------------------------------------------------
 

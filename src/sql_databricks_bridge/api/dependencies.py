@@ -148,7 +148,11 @@ def _runner(
         RunnerOptions(
             workers=settings.job_workers,
             lease_s=settings.job_lease_s,
-            run=RunOptions(parallel=settings.job_parallel, spool_dir=settings.bridge_spool_dir),
+            run=RunOptions(
+                parallel=settings.job_parallel,
+                spool_dir=settings.bridge_spool_dir,
+                states=composition.states_name(settings),
+            ),
         ),
         runner_name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
         authorize=authorization.again,

@@ -20,6 +20,7 @@ def plan_of(settings: Settings, body: ExtractRequest, job_id: str) -> Extraction
     where = "body.country"
     try:
         known_country(settings, body.country)
+        _may_publish(settings, body)
         where = "body.queries"
         plan = composition.plan(
             settings,
@@ -30,6 +31,7 @@ def plan_of(settings: Settings, body: ExtractRequest, job_id: str) -> Extraction
                 parameters=body.parameters or {},
                 lookback_months=body.lookback_months,
                 limit=body.limit,
+                publish=body.publish,
             ),
         )
     except SettingsError:
@@ -42,6 +44,14 @@ def plan_of(settings: Settings, body: ExtractRequest, job_id: str) -> Extraction
         message, hint = _without_folders(settings, exc.message), _without_folders(settings, exc.hint or "")
         raise Refused(Slug.INVALID_REQUEST, message, hint=hint or None, errors=[(where, message.rstrip("."))]) from exc
     return dataclasses.replace(plan, run_id=job_id)
+
+
+def _may_publish(settings: Settings, body: ExtractRequest) -> None:
+    """`Refused` where the request wants tables and the country's YAML makes none: nobody allowed them there."""
+    if body.publish and not load_country(settings.bridge_config_dir, body.country).publishing.wanted:
+        told = f"{body.country} publishes no tables."
+        hint = "An operator allows it by `publish:` in the country's YAML."
+        raise Refused(Slug.INVALID_REQUEST, told, hint=hint, errors=[("body.publish", told.rstrip("."))])
 
 
 def known_country(settings: Settings, country: str) -> None:

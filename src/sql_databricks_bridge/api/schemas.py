@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from sql_databricks_bridge.models.events import EventRow, EventStatus
 from sql_databricks_bridge.models.job_records import Job as JobRecord
 from sql_databricks_bridge.models.jobs import QueryOutcome, QueryStatus, RunStatus
+from sql_databricks_bridge.models.publishing import PublicationOutcome
 
 INT_MAX = 2**31 - 1
 _INT_MIN = -(2**31)
@@ -59,6 +60,10 @@ class ExtractRequest(_Body):
         Field(max_length=200, description="Values of the queries' @parameters, bound and never pasted into SQL."),
     ] = None
     limit: Annotated[int | None, Field(ge=1, le=INT_MAX, description="Most rows of each query.")] = None
+    publish: Annotated[
+        bool | None,
+        Field(description="Publish to Delta tables, or only land; null means what the country's YAML says."),
+    ] = None
 
 
 class EventRequest(_Body):
@@ -138,8 +143,42 @@ class QueriesQuery(_Query):
     country: Annotated[Country, Field(description="The country's name.")]
 
 
+class JobPublication(BaseModel):
+    """What a query did to its Delta table: in full or by which increment, why, and how many rows changed.
+
+    `total` are the rows that a full publication wrote, null for an increment.
+    """
+
+    table: str
+    way: str
+    reason: str
+    inserted: int
+    updated: int
+    deleted: int
+    total: int | None
+    changes: list[str]
+
+    @classmethod
+    def of(cls, outcome: PublicationOutcome) -> JobPublication:
+        """The JSON of an outcome."""
+        rows = outcome.rows
+        return cls(
+            table=outcome.table,
+            way=outcome.way,
+            reason=outcome.reason,
+            inserted=rows.inserted,
+            updated=rows.updated,
+            deleted=rows.deleted,
+            total=rows.total,
+            changes=list(outcome.changes),
+        )
+
+
 class JobQuery(BaseModel):
-    """One query of a job. `bytes` are Parquet bytes that were uploaded, `path` its published folder."""
+    """One query of a job. `bytes` are Parquet bytes that were uploaded, `path` its published folder.
+
+    `publication` tells what became of its Delta table, null where it has none or did not get so far.
+    """
 
     name: str
     status: Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -151,6 +190,7 @@ class JobQuery(BaseModel):
     path: str | None
     error: str | None
     warnings: list[str]
+    publication: JobPublication | None = None
 
     @classmethod
     def of(cls, outcome: QueryOutcome) -> JobQuery:
@@ -167,6 +207,7 @@ class JobQuery(BaseModel):
             path=outcome.path,
             error=outcome.error,
             warnings=list(outcome.warnings),
+            publication=None if outcome.publication is None else JobPublication.of(outcome.publication),
         )
 
 

@@ -14,13 +14,16 @@ from sql_databricks_bridge.cli import (
     events,
     extract,
     inspect,
+    plan,
     queries,
     runs,
     sandbox,
+    schedule,
     serve,
     sync,
     target,
     token,
+    watermarks,
 )
 from sql_databricks_bridge.errors import Cancelled
 
@@ -54,6 +57,9 @@ app.command("preview", epilog="Example: bridge preview flights --country Colombi
 app.command("check", epilog="Example: bridge check --json")(inspect.check)
 app.add_typer(runs.app, name="runs")
 app.command("sweep", epilog="Example: bridge sweep --country Colombia --keep 7 --dry-run")(runs.sweep)
+app.add_typer(watermarks.app, name="watermarks")
+app.command("plan", epilog="Example: bridge plan --country Colombia --query flights")(plan.plan)
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(events.app, name="events")
 app.add_typer(sync.app, name="sync")
 app.add_typer(target.app, name="target")

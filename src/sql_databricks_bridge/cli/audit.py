@@ -58,7 +58,7 @@ def _anchors(config: Settings, files: list[Path]) -> dict[str, Head]:
     from sql_databricks_bridge.errors import BridgeError
 
     address = config.job_store_url.get_secret_value()
-    if _is_missing_file(address):
+    if is_missing_file(address):
         output.print_warning("There is no job store: whole lines missing at a file's end would not show.")
         return {}
     try:
@@ -70,7 +70,7 @@ def _anchors(config: Settings, files: list[Path]) -> dict[str, Head]:
     return {name: head for name, head in known.items() if head is not None}
 
 
-def _is_missing_file(address: str) -> bool:
+def is_missing_file(address: str) -> bool:
     """Whether the job store is a SQLite file that is not there: to look for it must not make it."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,9 +22,12 @@ from sql_databricks_bridge.cli.stopping import stop_on_signals
 from sql_databricks_bridge.errors import BridgeError, Cancelled
 
 if TYPE_CHECKING:
+    from sql_databricks_bridge.core.jobs import RunOptions
     from sql_databricks_bridge.core.ports import ResultColumn
+    from sql_databricks_bridge.db.databricks import DatabricksLakehouse
     from sql_databricks_bridge.db.sql_server import MssqlServer
     from sql_databricks_bridge.models.jobs import ExtractionPlan, QueryOutcome, ResolvedQuery, RunReport
+    from sql_databricks_bridge.models.publishing import PublicationOutcome
 
 
 def extract(
@@ -38,6 +41,12 @@ def extract(
     param: ParamOption = None,
     lookback_months: LookbackOption = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most N rows of each query.")] = None,
+    publish: Annotated[
+        bool | None,
+        typer.Option(
+            "--publish/--no-publish", help="Make the result Delta tables, or only land it; else as the YAML says."
+        ),
+    ] = None,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="Queries at once.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show SQL and result schema of each query; run none.")] = (
         False
@@ -48,6 +57,7 @@ def extract(
 
     Every query is resolved before the first runs. Ctrl-C cancels: what has not been published does not count.
     """
+    from sql_databricks_bridge.core.jobs import RunOptions
     from sql_databricks_bridge.core.planning import parse_assignments
 
     config = composition.settings()
@@ -55,7 +65,7 @@ def extract(
     plan = composition.plan(
         config,
         composition.Request(
-            country, query or (), queries_dir, config_dir, destination, parameters, lookback_months, limit
+            country, query or (), queries_dir, config_dir, destination, parameters, lookback_months, limit, publish
         ),
     )
     for warning in plan.warnings:
@@ -63,12 +73,14 @@ def extract(
     source = composition.sql_server(config, plan.server)
     if dry_run:
         return _dry_run(plan, source, as_json=json)
-    return _run(plan, source, composition.lakehouse(config), config.bridge_spool_dir, parallel, as_json=json)
+    options = RunOptions(parallel=parallel, spool_dir=config.bridge_spool_dir, states=composition.states_name(config))
+    return run_plan(plan, source, composition.lakehouse(config), options, as_json=json)
 
 
-def _run(
-    plan: ExtractionPlan, source: MssqlServer, lakehouse: Any, spool_dir: Path | None, parallel: int, *, as_json: bool
+def run_plan(
+    plan: ExtractionPlan, source: MssqlServer, lakehouse: DatabricksLakehouse, options: RunOptions, *, as_json: bool
 ) -> int:
+    """Run a plan before the user's eyes; the exit code is 0 where every query came to its end, 1 else."""
     from sql_databricks_bridge.cli.progress import progress_view
     from sql_databricks_bridge.core import jobs
     from sql_databricks_bridge.models.jobs import RunStatus
@@ -83,7 +95,7 @@ def _run(
                 plan,
                 source,
                 lakehouse,
-                options=jobs.RunOptions(parallel=parallel, spool_dir=spool_dir),
+                options=options,
                 on_progress=view,
                 stop=stopping.event,
             )
@@ -139,6 +151,7 @@ def _query_document(outcome: QueryOutcome) -> dict[str, Any]:
         "path": outcome.path,
         "error": outcome.error,
         "warnings": list(outcome.warnings),
+        "publication": None if outcome.publication is None else dataclasses.asdict(outcome.publication),
     }
 
 
@@ -180,10 +193,23 @@ def _print_report(report: RunReport) -> None:
     if paths and not with_paths:
         output.out().print(f"landed in {report.country}/QUERY/{paths[0].rsplit('/', 1)[-1]} there", soft_wrap=True)
     for outcome in report.queries:
+        if outcome.publication is not None:
+            output.out().print(_published(outcome.name, outcome.publication), soft_wrap=True, markup=False)
+            for change in outcome.publication.changes:
+                output.out().print(f"  column {change}", soft_wrap=True, markup=False)
         for warning in outcome.warnings:
             output.print_warning(f"{outcome.name}: {warning}")
         if outcome.error:
             output.print_error(f"{outcome.name}: {outcome.error}")
+
+
+def _published(query: str, publication: PublicationOutcome) -> str:
+    rows = publication.rows
+    if rows.total is not None:
+        what = f"{rows.total:,} rows"
+    else:
+        what = f"{rows.inserted:,} inserted, {rows.updated:,} updated, {rows.deleted:,} deleted"
+    return f"{query} -> {publication.table}: {publication.way}, {what} ({publication.reason})"
 
 
 _OTHER_COLUMNS = 55

@@ -1,22 +1,31 @@
-"""`bridge runs` and `bridge sweep`: what is published, and the tidying-up behind it."""
+"""`bridge runs` and `bridge sweep`: what has landed, and the tidying-up behind it."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sql_databricks_bridge import composition
 from sql_databricks_bridge.cli import output
 from sql_databricks_bridge.cli.options import ConfigDirOption, CountryOption, DestinationOption, JsonOption
+from sql_databricks_bridge.errors import BridgeError
 
-app = typer.Typer(no_args_is_help=True, help="See published runs.", rich_markup_mode=None)
+if TYPE_CHECKING:
+    from sql_databricks_bridge.cli.runs_shown import Standings
+    from sql_databricks_bridge.core.config import Settings
+    from sql_databricks_bridge.core.runs import PublishedRun
+    from sql_databricks_bridge.db.databricks import DatabricksLakehouse
+    from sql_databricks_bridge.models.publishing import PublishedState
+
+app = typer.Typer(no_args_is_help=True, help="See landed runs.", rich_markup_mode=None)
 
 
 @app.callback()
 def _runs() -> None:
-    """See published runs."""
+    """See landed runs."""
 
 
 @app.command("latest", epilog="Example: bridge runs latest flights --country Colombia --json")
@@ -28,6 +37,7 @@ def latest(
     json: JsonOption = False,
 ) -> int:
     """Show path, files and rows of the newest published run of each query."""
+    from sql_databricks_bridge.cli import runs_shown
     from sql_databricks_bridge.core import runs
 
     config = composition.settings()
@@ -51,6 +61,8 @@ def latest(
                             {"path": path, "rows": part.rows, "bytes": part.size_bytes, "sha256": part.sha256}
                             for path, part in zip(run.files, run.manifest.parts, strict=True)
                         ],
+                        "increment": runs_shown.increment_document(run.manifest),
+                        "table": run.manifest.publication.table if run.manifest.publication else None,
                         "losses": [{"column": loss.column, "reason": loss.reason} for loss in run.manifest.losses],
                     }
                     for run in found
@@ -76,11 +88,170 @@ def latest(
                 Text(first + (f" and {len(others)} more" if others else "")),
             )
         output.out().print(table)
+        for run in found:
+            if (publication := run.manifest.publication) is not None and run.manifest.increment is not None:
+                part = runs_shown.holds(run.manifest)
+                output.out().print(
+                    Text(f"{run.folder.query} holds an increment ({part}); the whole is in {publication.table}"),
+                    soft_wrap=True,
+                )
     if not found:
         what = f"{country}/{query}" if query else country
         output.print_error(f"No published run of {what} in {target}.", f"bridge extract --country {country}")
         return 1
     return 0
+
+
+@app.command("list", epilog="Example: bridge runs list --country Colombia --query flights --limit 5")
+def list_(
+    country: CountryOption,
+    query: Annotated[str | None, typer.Option("--query", "-q", metavar="Q", help="Only this query.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="The newest N.")] = 20,
+    destination: DestinationOption = None,
+    config_dir: ConfigDirOption = None,
+    json: JsonOption = False,
+) -> int:
+    """List landed runs, the newest first: what each holds, and whether it is in its table."""
+    from sql_databricks_bridge.cli import runs_shown
+    from sql_databricks_bridge.core import run_history
+
+    config = composition.settings()
+    target = composition.destination_of(country, destination, config, config_dir)
+    lake = composition.lakehouse(config)
+    found = run_history.history(lake, target, country, _checked(query), limit)
+    standings = _standings(config, lake, country, found, lambda states: run_history.standings(found, states))
+    if json:
+        output.print_json(
+            {
+                "country": country,
+                "destination": str(target),
+                "runs": [runs_shown.run_document(run, standings) for run in found],
+            }
+        )
+    else:
+        runs_shown.print_list(found, standings)
+    if not found:
+        what = f"{country}/{query}" if query else country
+        output.print_error(f"No landed run of {what} in {target}.", f"bridge extract --country {country}")
+        return 1
+    return 0
+
+
+@app.command("show", epilog="Example: bridge runs show latest flights --country Colombia")
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or latest.")],
+    country: CountryOption,
+    query: Annotated[str | None, typer.Argument(metavar="[Q]", help="A query; all of them without it.")] = None,
+    destination: DestinationOption = None,
+    config_dir: ConfigDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the manifest of a landed run: parameters, schema, losses, parts, and what it did to its table."""
+    from sql_databricks_bridge.cli import runs_shown
+    from sql_databricks_bridge.core import run_history
+    from sql_databricks_bridge.core.run_history import Standing
+
+    config = composition.settings()
+    target = composition.destination_of(country, destination, config, config_dir)
+    lake = composition.lakehouse(config)
+    found = run_history.find(lake, target, country, run_id, _checked(query))
+
+    def of_each(states: list[PublishedState]) -> dict[str, Standing]:
+        standing = {run.folder.path: run_history.standing_of(lake, run, states) for run in found}
+        return {path: each for path, each in standing.items() if each is not None}
+
+    standings = _standings(config, lake, country, found, of_each)
+    if json:
+        output.print_json(
+            {
+                "country": country,
+                "destination": str(target),
+                "runs": [runs_shown.shown_run_document(run, standings) for run in found],
+            }
+        )
+        return
+    for run in found:
+        runs_shown.print_run(run, standings)
+
+
+@app.command("diff", epilog="Example: bridge runs diff 20261122T02 latest flights --country Colombia")
+def diff(
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="The earlier run.")],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="The later run.")],
+    country: CountryOption,
+    query: Annotated[str | None, typer.Argument(metavar="[Q]", help="A query; all of them without it.")] = None,
+    destination: DestinationOption = None,
+    config_dir: ConfigDirOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Compare two landed runs: columns, rows, the query's text and parameters.
+
+    Exit code 0 where both hold the same columns and rows, 1 where not, or where that is not known.
+    """
+    from sql_databricks_bridge.cli import runs_shown
+    from sql_databricks_bridge.core import run_diff, run_history
+    from sql_databricks_bridge.core.country_config import load_country
+
+    config = composition.settings()
+    target = composition.destination_of(country, destination, config, config_dir)
+    keyed = load_country(config_dir or config.bridge_config_dir, country).publishing.incremental
+    lake = composition.lakehouse(config)
+    sides = [
+        {run.folder.query: run for run in run_history.find(lake, target, country, wanted, _checked(query))}
+        for wanted in (run_a, run_b)
+    ]
+    before, after = sides
+    found = [
+        run_diff.compare(
+            lake, before[name], after[name], keyed[name].key if name in keyed else (), spool_dir=config.bridge_spool_dir
+        )
+        for name in sorted(before.keys() & after.keys())
+    ]
+    only_before, only_after = sorted(before.keys() - after.keys()), sorted(after.keys() - before.keys())
+    if json:
+        output.print_json(
+            {
+                "country": country,
+                "destination": str(target),
+                "queries": [runs_shown.diff_document(each) for each in found],
+                "only_before": only_before,
+                "only_after": only_after,
+            }
+        )
+    else:
+        for each in found:
+            runs_shown.print_diff(each)
+        for name, run in [*((name, run_a) for name in only_before), *((name, run_b) for name in only_after)]:
+            typer.echo(f"{name} is only in {run}")
+    verdicts = {each.verdict for each in found}
+    return 0 if verdicts == {run_diff.Verdict.SAME} and not only_before and not only_after else 1
+
+
+def _checked(query: str | None) -> str | None:
+    """A query's name becomes a folder's: nothing else may."""
+    from sql_databricks_bridge.models.names import require_simple_name
+
+    return None if query is None else require_simple_name(query, "The query")
+
+
+def _standings(
+    config: Settings,
+    lake: DatabricksLakehouse,
+    country: str,
+    found: tuple[PublishedRun, ...],
+    judge: Callable[[list[PublishedState]], Standings],
+) -> Standings:
+    """What `judge` makes of the table of states, which is asked only where a run was to publish; empty if it can't be.
+
+    The files are there all the same, so that a missing warehouse is no reason to show nothing.
+    """
+    if all(run.manifest.publication is None for run in found):
+        return {}
+    try:
+        return judge(composition.publisher(config, lake).list(country))
+    except BridgeError as exc:
+        output.print_warning(f"What the tables hold is not known: {exc.message}")
+        return {}
 
 
 def sweep(

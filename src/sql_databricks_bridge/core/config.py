@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     serve_host: str = Field("127.0.0.1", description="address that `bridge serve` listens on")
     serve_port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0 takes a free one")
     poller_enabled: bool = Field(False, description="whether `bridge serve` applies sync events too")
+    scheduler_enabled: bool = Field(True, description="whether `bridge serve` runs the countries' schedules")
+    schedule_principal: str | None = Field(None, description="user of permissions.yaml that scheduled jobs run as")
     trusted_proxies: str = Field("", description="networks whose X-Forwarded-For is believed: 10.0.0.0/8, 192.0.2.7")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body")
     header_timeout_s: float = Field(10.0, gt=0, description="seconds that a client has to send a request's headers")
@@ -112,6 +114,11 @@ class Settings(BaseSettings):
         "bridge.events.bridge_events",
         validation_alias=AliasChoices("BRIDGE_EVENTS_TABLE"),
         description="the Delta table of sync events",
+    )
+    bridge_state_table: str = Field(
+        "bridge.state.publications",
+        validation_alias=AliasChoices("BRIDGE_STATE_TABLE"),
+        description="the Delta table of published tables' states and watermarks",
     )
     bridge_audit_dir: Path = Field(
         Path("audit"), validation_alias=AliasChoices("BRIDGE_AUDIT_DIR"), description="folder of the audit log's files"

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from sql_databricks_bridge.core.publish_config import PublishConfig, read_publishing
+from sql_databricks_bridge.core.schedule_config import read_schedules
 from sql_databricks_bridge.core.sql_values import ParameterType, parse_declaration
 from sql_databricks_bridge.core.suggestions import closest, listed
 from sql_databricks_bridge.core.window import DEFAULT_LOOKBACK_MONTHS, parse_lookback_months
 from sql_databricks_bridge.core.yaml_text import Items, Node, Place, Scalar, Tree, leaves, load_yaml, merge
 from sql_databricks_bridge.errors import ParameterError, SettingsError, UnknownNameError, UsageError
 from sql_databricks_bridge.models.names import Destination, require_simple_name
+from sql_databricks_bridge.models.schedules import Schedule
 
 COMMON = "common_params"
 NOT_COUNTRIES = frozenset({COMMON, "permissions"})
 """YAML files in the same folder that are no country: the common values, and the seed's list of users."""
 
-RESERVED_KEYS = frozenset({"database", "server", "destination", "destinations", "params", "lookback_months"})
-LATER_KEYS = frozenset({"incremental", "publish", "queries", "types"})
+RESERVED_KEYS = frozenset(
+    {
+        *("database", "destination", "destinations", "incremental", "lookback_months"),
+        *("params", "publish", "schedule", "server"),
+    }
+)
+LATER_KEYS = frozenset({"queries", "types"})
 """Refused today, so that a later version may give them a meaning without changing what a file says."""
 
 _PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,126}\Z")
@@ -56,6 +64,8 @@ class CountryConfig:
     destinations: tuple[Destination, ...] = ()
     lookback_months: int = DEFAULT_LOOKBACK_MONTHS
     lookback_at: Place | None = None
+    publishing: PublishConfig = field(default_factory=PublishConfig)
+    schedules: tuple[Schedule, ...] = ()
 
 
 def list_countries(config_dir: Path) -> tuple[str, ...]:
@@ -116,6 +126,8 @@ def load_country(config_dir: Path, country: str) -> CountryConfig:
         destinations=_destinations(entries, problems),
         lookback_months=_lookback(lookback, problems),
         lookback_at=lookback.at if lookback else None,
+        publishing=read_publishing(entries, problems),
+        schedules=read_schedules(country, entries, problems),
     )
     if problems:
         raise SettingsError("; ".join(problems) + ".", hint="Mend the YAML.")

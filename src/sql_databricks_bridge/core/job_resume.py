@@ -18,10 +18,12 @@ _UNDER_WAY = (QueryStatus.QUEUED, QueryStatus.RUNNING)
 def published(lakehouse: Lakehouse, plan: ExtractionPlan, names: Collection[str]) -> dict[str, QueryOutcome]:
     """Which of these queries have landed, by a manifest that any attempt of this run wrote. `LakehouseUnavailable`.
 
-    The volume is asked, not the job store: a process may have died between the two.
+    The volume is asked, not the job store: a process may have died between the two. A query that becomes a table is
+    left out: it runs again, finds its own manifest, and sees itself whether the table has it.
     """
     landed = {}
-    for name in names:
+    tables = {query.name for query in plan.queries if query.publish is not None}
+    for name in (name for name in names if name not in tables):
         folder = AttemptFolder(plan.destination, plan.country, name, plan.run_id, plan.attempt)
         try:
             found = first_published(lakehouse, folder)

@@ -11,7 +11,10 @@ from typing import Any
 from sql_databricks_bridge.errors import LandingError
 
 MANIFEST_NAME = "_manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: before publication; its manifests have no `increment` and no `publication`, and every run was a whole result."""
+
+_SINCE_2 = frozenset({"increment", "publication"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,44 @@ class ManifestParameter:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestIncrement:
+    """Which rows of the query's result these files hold: what changed from `low` to `high`, and not the whole.
+
+    `kind` is the incremental one; bounds are its watermarks' texts. `ranges` are the changed ranges of a fingerprint.
+    """
+
+    kind: str
+    low: str
+    high: str
+    key: tuple[str, ...]
+    ranges: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPublication:
+    """What the run was to do to a Delta table; whether it came to that is for the table of states to tell.
+
+    `base` is the generation that the table stood at, `watermark` what stands once it is done, `definition` the digest
+    of what the rows are asked by. `way` is 'full' or a kind, `reason` why; `changes` tells what happens to columns.
+    """
+
+    target: str
+    table: str
+    way: str
+    reason: str
+    base: int
+    definition: str
+    watermark: str | None = None
+    changes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that a reader needs to know of a published query. Times are aware UTC."""
+    """All that a reader needs to know of a published query. Times are aware UTC.
+
+    With an `increment` the files are a part of the result only: the whole is in the table of `publication`.
+    """
 
     run_id: str
     attempt: int
@@ -78,6 +117,8 @@ class Manifest:
     row_limit: int | None
     tool_version: str
     format_version: int = FORMAT_VERSION
+    increment: ManifestIncrement | None = None
+    publication: ManifestPublication | None = None
 
     def to_json(self) -> bytes:
         """Write it as UTF-8 JSON, indented: people read it too."""
@@ -96,7 +137,10 @@ class Manifest:
                     f"{where} has format {document['format_version']}, this bridge reads up to {FORMAT_VERSION}.",
                     hint="Update sql-databricks-bridge.",
                 )
-            return cls(**{field.name: _read(field.name, document[field.name]) for field in dataclasses.fields(cls)})
+            names = [field.name for field in dataclasses.fields(cls)]
+            if document["format_version"] == 1:
+                document |= dict.fromkeys(_SINCE_2)
+            return cls(**{name: _read(name, document[name]) for name in names})
         except (ValueError, KeyError, TypeError) as exc:
             raise LandingError(
                 f"{where} is not a manifest of the bridge: {type(exc).__name__}.",
@@ -115,6 +159,11 @@ _LISTS: dict[str, Any] = {
 def _read(name: str, value: Any) -> Any:
     if name in _LISTS:
         return tuple(_LISTS[name](**item) for item in value)
+    if name == "increment" and value is not None:
+        return ManifestIncrement(**value | {"key": tuple(value["key"]), "ranges": tuple(value["ranges"])})
+    if name == "publication" and value is not None:
+        columns = tuple((column, sql_type) for column, sql_type in value["columns"])
+        return ManifestPublication(**value | {"changes": tuple(value["changes"]), "columns": columns})
     if name in ("started_at", "finished_at"):
         moment = dt.datetime.fromisoformat(value)
         if moment.tzinfo is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from sql_databricks_bridge.core.query_loader import QueryFile, QueryFolder, choo
 from sql_databricks_bridge.core.sql_tokens import Unclosed, parameter_uses, tokenize
 from sql_databricks_bridge.core.template import Slot, parse_template
 from sql_databricks_bridge.core.window import Window, make_window
-from sql_databricks_bridge.errors import ParameterError, QueryFileError, SettingsError, UsageError
+from sql_databricks_bridge.errors import EventInvalid, ParameterError, QueryFileError, SettingsError, UsageError
 from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
 from sql_databricks_bridge.models.names import Destination
 
@@ -47,6 +48,7 @@ def plan_extraction(
     parameters: Mapping[str, object] | None = None,
     lookback_months: int | None = None,
     limit: int | None = None,
+    publish: bool | None = None,
     default_database: str | None = None,
     default_destination: Destination | None = None,
 ) -> ExtractionPlan:
@@ -54,7 +56,8 @@ def plan_extraction(
 
     `queries` None or empty means all of the country's; `parameters` are values for declared `@names`, as text or JSON
     values; `lookback_months` overrides the YAML's; `today` ends the time window; the defaults are the settings', used
-    where the YAML says nothing. `limit` cuts every query's rows.
+    where the YAML says nothing. `limit` cuts every query's rows. `publish` None means what the YAML's `publish:` says;
+    True publishes where it says nothing too, False lands only.
 
     Raises `UnknownNameError` (country, query), `SettingsError` (YAML, no database, no destination), `QueryFileError`,
     `ParameterError`, `UsageError` (folders, limit, a destination that is not allowed).
@@ -71,6 +74,7 @@ def plan_extraction(
             f"{country} has no database.", hint=f"Write `database:` into {config.files[-1]}, or set SQLSERVER_DATABASE."
         )
     resolved, warnings = _resolve_all(scene, chosen)
+    resolved = _with_tables(resolved, scene, volume, publish=publish, limit=limit)
     return ExtractionPlan(
         run_id=run_id,
         country=country,
@@ -202,6 +206,39 @@ def _resolve_all(scene: _Scene, chosen: Sequence[QueryFile]) -> tuple[tuple[Reso
         raise problems_error(problems)
     warnings = tuple(warning for resolution in resolutions for warning in resolution.warnings)
     return tuple(resolution.query for resolution in resolutions if resolution.query), warnings
+
+
+def _with_tables(
+    queries: Sequence[ResolvedQuery], scene: _Scene, volume: Destination, *, publish: bool | None, limit: int | None
+) -> tuple[ResolvedQuery, ...]:
+    """Add to each query the table that it becomes, and see that no table is asked for twice."""
+    config = scene.config.publishing
+    strays = [
+        f"{place}: {name} is no query of {scene.config.country}"
+        for name, place in config.places.items()
+        if name not in scene.folder.of_country(scene.config.country)
+    ]
+    if strays:
+        raise SettingsError("; ".join(strays) + ".", hint="Mend `publish:` or `incremental:`.")
+    if not (config.wanted if publish is None else publish):
+        return tuple(queries)
+    if limit is not None:
+        raise UsageError(
+            f"A run cut to {limit:,} rows can't be published: its tables would hold a part.",
+            hint="Leave --limit out, or add --no-publish.",
+        )
+    try:
+        tables = {query.name: config.of(query.name, volume) for query in queries}
+    except EventInvalid as exc:
+        raise SettingsError(exc.message, hint=exc.hint) from exc
+    seen: dict[str, str] = {}
+    for name, publication in tables.items():
+        if publication is not None and (other := seen.setdefault(str(publication.table).lower(), name)) != name:
+            raise SettingsError(
+                f"{other} and {name} would both become {publication.table}.",
+                hint="Give one of them another `table:` under `publish.tables`.",
+            )
+    return tuple(dataclasses.replace(query, publish=tables[query.name]) for query in queries)
 
 
 def _unused(scene: _Scene) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, Staging
 from sql_databricks_bridge.models.events import EventRow, EventStatus, LedgerEntry, Outcome
 from sql_databricks_bridge.models.job_records import Anchor, Claim, Job, JobFilter, Lease, NewJob, Reservation
-from sql_databricks_bridge.models.jobs import QueryOutcome, ResolvedQuery, RunStatus
+from sql_databricks_bridge.models.jobs import BoundParameter, QueryOutcome, ResolvedQuery, RunStatus
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.publishing import DeltaColumn, Load, PublishedState, RowCounts
 from sql_databricks_bridge.models.tables import SourceName, Target, TargetColumn, TargetName
 
 if TYPE_CHECKING:
@@ -70,7 +71,15 @@ class SqlServerConnection(Protocol):
 
     @property
     def isolation(self) -> str:
-        """The isolation level of the last `stream`: 'snapshot' or 'read committed'."""
+        """The isolation level of the last `stream` or `view`: 'snapshot' or 'read committed'."""
+        ...
+
+    @property
+    def oldest_rowversion(self) -> bytes | None:
+        """MIN_ACTIVE_ROWVERSION() from just before the last `view` began: rows below it are committed, and seen in it.
+
+        None where the server has no such function.
+        """
         ...
 
     def info(self) -> ServerInfo:
@@ -97,6 +106,24 @@ class SqlServerConnection(Protocol):
         self, query: ResolvedQuery, *, batch_bytes: int, row_limit: int | None = None
     ) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
         """Run the query and stream its rows as the driver types them, about `batch_bytes` of Arrow a batch."""
+        ...
+
+    def hold(self, resource: str) -> bool:
+        """Take a session application lock of that name without waiting; False where another session has it.
+
+        It goes with the connection. `resource` has at most 255 characters and is compared by bytes.
+        """
+        ...
+
+    def view(self) -> AbstractContextManager[None]:
+        """One view of the database for everything asked inside: `ask` and `stream` see the same moment.
+
+        SNAPSHOT where the database allows it (`isolation` tells); else READ COMMITTED, where they may not.
+        """
+        ...
+
+    def ask(self, sql: str, parameters: Sequence[BoundParameter] = ()) -> list[dict[str, Any]]:
+        """Run a small SELECT, with typed `@name` parameters, and return its rows by column name."""
         ...
 
     def cancel(self) -> None:
@@ -270,8 +297,63 @@ class EventTable(Protocol):
         ...
 
 
+class Publisher(Protocol):
+    """Delta tables that queries are published to, and the table of their states. Safe to use from several threads.
+
+    Every write is one statement, harmless twice, and fails with `PublicationOvertaken` where its owner is not the
+    state's any more.
+    """
+
+    def create(self) -> None:
+        """Create the table of states and its schema; no error where they exist."""
+        ...
+
+    def find(self, target: SourceName) -> PublishedState | None:
+        """The state of a published table, None where there is none."""
+        ...
+
+    def list(self, country: str | None = None) -> list[PublishedState]:
+        """Every state, sorted by country and query; none where the table of states is not there."""
+        ...
+
+    def claim(self, target: SourceName, country: str, query: str, owner: str) -> PublishedState:
+        """Become the owner, and make the row where there is none; return the state with what stands.
+
+        `PublicationRefused` where the table is another country's or query's.
+        """
+        ...
+
+    def columns(self, table: SourceName) -> tuple[DeltaColumn, ...] | None:
+        """The columns of a table in order, None where there is no such table."""
+        ...
+
+    def replace(self, load: Load) -> RowCounts:
+        """Make the table anew from the files, in one statement that readers see whole; its history stays."""
+        ...
+
+    def merge(self, load: Load) -> RowCounts:
+        """Apply the files' rows by key: update, insert, and delete (or mark) those with DELETED_COLUMN."""
+        ...
+
+    def replace_ranges(self, load: Load, ranges: Sequence[int]) -> RowCounts:
+        """Have the files' rows stand for all rows of those ranges (RANGE_COLUMN), in one statement."""
+        ...
+
+    def settle(self, state: PublishedState) -> None:
+        """Write the state after its data, by `state.owner`, if it stands at the generation before; else as above."""
+        ...
+
+    def reset(self, target: SourceName) -> bool:
+        """Forget the watermark, so that the next publication is a full one; False where there is no such state."""
+        ...
+
+
 class Lakehouse(Protocol):
     """Databricks: volumes, tables, events. Safe to use from several threads."""
+
+    def publisher(self, states: SourceName) -> Publisher:
+        """The publisher that keeps its states in the table of that name."""
+        ...
 
     def events(self, table: SourceName) -> EventTable:
         """The events table of that name."""

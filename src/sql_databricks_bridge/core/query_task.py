@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +15,23 @@ import structlog
 
 from sql_databricks_bridge.core.extractor import Extraction, Sizes, first_line
 from sql_databricks_bridge.core.layout import AttemptFolder
+from sql_databricks_bridge.core.manifest import Manifest
 from sql_databricks_bridge.core.ports import Lakehouse, SqlServer, SqlServerConnection
 from sql_databricks_bridge.core.progress import Meter, Reporter
+from sql_databricks_bridge.core.publishing import DIGESTS_NAME, TableRun
 from sql_databricks_bridge.core.record import manifest_of
 from sql_databricks_bridge.core.types import LandedSchema
-from sql_databricks_bridge.core.uploader import Fence, Landing, Published, seconds_since
-from sql_databricks_bridge.errors import BridgeError, Cancelled, SourceError, SourceSignInError, Transient
+from sql_databricks_bridge.core.uploader import Fence, Landing, Published, first_published, seconds_since
+from sql_databricks_bridge.errors import (
+    BridgeError,
+    Cancelled,
+    LakehouseNotFound,
+    SourceError,
+    SourceSignInError,
+    Transient,
+)
 from sql_databricks_bridge.models.jobs import ExtractionPlan, QueryOutcome, QueryProgress, QueryStatus, ResolvedQuery
+from sql_databricks_bridge.models.tables import SourceName
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +43,8 @@ class RunOptions:
     `parallel` queries at once; `spool_dir` None is a temporary folder; `connect_attempts` counts the first one;
     after `stop` is set, queries get `stop_grace_s` seconds to end before their threads are left to themselves;
     `cleanup_s` bounds the removal of a failed query's parts, `abandon_s` that of all such threads' parts together;
-    `progress_interval_s` is the least time between two callbacks for one query.
+    `progress_interval_s` is the least time between two callbacks for one query. `states` is the table of published
+    tables' states, which a plan with such tables needs.
     """
 
     parallel: int = 1
@@ -42,6 +55,7 @@ class RunOptions:
     cleanup_s: float = 10.0
     abandon_s: float = 2.0
     progress_interval_s: float = 0.1
+    states: SourceName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +88,19 @@ class QueryTask:
         self._connecting = False
         self._publishing = False
         self._begun = False
+        self._warnings: tuple[str, ...] = ()
         self._started = time.monotonic()
         self._meter = Meter(lambda: self._progress(QueryStatus.RUNNING))
         self.outcome = QueryOutcome(query.name, QueryStatus.QUEUED)
         self._progress(QueryStatus.QUEUED)
 
     def run(self) -> None:
-        """Land the query and set `outcome`; raises nothing that has to do with the query."""
+        """Land the query, publish it where it has a table, and set `outcome`; raises nothing of the query's."""
         self._started = time.monotonic()
         self._begun = True
         self._progress(QueryStatus.RUNNING)
         try:
-            outcome = self._landed(self._extract())
+            outcome = self._done()
         except Cancelled:
             outcome = self._undone(QueryStatus.CANCELLED, None)
         except BridgeError as exc:
@@ -142,40 +157,102 @@ class QueryTask:
         self._context.report.ended(outcome)
         self._progress(outcome.status)
 
-    def _extract(self) -> Published:
-        plan, options = self._context.plan, self._context.options
-        started_at = dt.datetime.now(dt.UTC)
-        spool = self._context.spool / self._query.name
+    def _done(self) -> QueryOutcome:
         connection = self._connect()
         try:
-            self._check_cancelled()
-            schema = LandedSchema.of(connection.describe(self._query))
-            self._check_cancelled()
-            self._landing.open()
-            spool.mkdir()
-            extraction = Extraction(
-                connection,
-                self._query,
-                self._landing,
-                spool=spool,
-                sizes=options.sizes,
-                meter=self._meter,
-                row_limit=plan.limit,
-            )
-            with self._lock:
-                self._extraction = extraction
-            self._check_cancelled()
-            extraction.run(schema)
-            manifest = manifest_of(plan, self._query, connection, schema, self._landing.parts, started_at)
+            table = self._table(connection)
+            landed = None if table is None else self._landed_before()
+            if landed is None:
+                manifest = self._extracted(connection, table)
+                if table is None:
+                    connection.close()  # nothing more is asked of it; with a table its lock is needed to the end
+                landed = self._publish(manifest)
+            return self._landed(landed) if table is None else self._in_table(table, landed)
         except SourceError:
             self._check_cancelled()  # a driver reports a cancelled call as an error of its own
             raise
         finally:
             connection.close()
+
+    def _table(self, connection: SqlServerConnection) -> TableRun | None:
+        """Become the only one to publish the query's table; None where it only lands."""
+        if self._query.publish is None:
+            return None
+        context, states = self._context, self._context.options.states
+        assert states is not None, "who plans tables names the table of their states"
+        table = TableRun(context.lakehouse, context.lakehouse.publisher(states), context.plan, self._query)
+        table.begin(connection)
+        return table
+
+    def _landed_before(self) -> Published | None:
+        """What an earlier attempt of this run landed: it need not be read again."""
+        if self._context.plan.attempt == 1:
+            return None
+        with suppress(LakehouseNotFound):  # no run of the query ever came so far
+            return first_published(self._context.lakehouse, self._folder)
+        return None
+
+    def _extracted(self, connection: SqlServerConnection, table: TableRun | None) -> Manifest:
+        """Stream the query into the landing folder; with a table, what is to go into it, all in one view."""
+        started_at = dt.datetime.now(dt.UTC)
+        self._check_cancelled()
+        if table is None:
+            schema = LandedSchema.of(connection.describe(self._query))
+            self._stream(connection, self._query, schema)
+            return manifest_of(self._context.plan, self._query, connection, schema, self._landing.parts, started_at)
+        with connection.view():
+            choice = table.choose(connection, connection.describe(self._query))
+            self._warnings = choice.way.warnings
+            schema = LandedSchema.of(connection.describe(choice.query))
+            self._stream(connection, choice.query, schema)
+        digests = choice.way.digests
+        path = None if digests is None else self._landing.attach(DIGESTS_NAME, digests)
+        increment, publication = table.told(choice, path)
+        return manifest_of(
+            self._context.plan,
+            self._query,
+            connection,
+            schema,
+            self._landing.parts,
+            started_at,
+            increment=increment,
+            publication=publication,
+        )
+
+    def _stream(self, connection: SqlServerConnection, query: ResolvedQuery, schema: LandedSchema) -> None:
+        spool = self._context.spool / self._query.name
+        self._check_cancelled()
+        self._landing.open()
+        spool.mkdir()
+        extraction = Extraction(
+            connection,
+            query,
+            self._landing,
+            spool=spool,
+            sizes=self._context.options.sizes,
+            meter=self._meter,
+            row_limit=self._context.plan.limit,
+        )
+        with self._lock:
+            self._extraction = extraction
+        self._check_cancelled()
+        extraction.run(schema)
+
+    def _publish(self, manifest: Manifest) -> Published:
         with self._lock:  # from here on `abandon` must not take the parts away
             self._check_cancelled()
             self._publishing = True
         return self._landing.publish(manifest)
+
+    def _in_table(self, table: TableRun, landed: Published) -> QueryOutcome:
+        """Bring what has landed into its table. Where that fails it stays landed, and the next run does better."""
+        outcome = self._landed(landed)
+        try:
+            return dataclasses.replace(outcome, publication=table.finish(landed, self._context.fence))
+        except Cancelled:
+            return dataclasses.replace(outcome, status=QueryStatus.CANCELLED)
+        except BridgeError as exc:
+            return dataclasses.replace(outcome, status=QueryStatus.FAILED, error=first_line(exc))
 
     def _connect(self) -> SqlServerConnection:
         self._connecting = True
@@ -220,7 +297,7 @@ class QueryTask:
             parts=len(manifest.parts),
             seconds=seconds_since(self._started),
             path=published.folder.path,
-            warnings=tuple(warning for warning in (published.warning,) if warning),
+            warnings=(*((published.warning,) if published.warning else ()), *self._warnings),
         )
 
     def _undone(self, status: QueryStatus, error: str | None) -> QueryOutcome:

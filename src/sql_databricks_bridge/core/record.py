@@ -6,7 +6,15 @@ import datetime as dt
 from collections.abc import Sequence
 
 import sql_databricks_bridge
-from sql_databricks_bridge.core.manifest import Manifest, ManifestColumn, ManifestLoss, ManifestParameter, ManifestPart
+from sql_databricks_bridge.core.manifest import (
+    Manifest,
+    ManifestColumn,
+    ManifestIncrement,
+    ManifestLoss,
+    ManifestParameter,
+    ManifestPart,
+    ManifestPublication,
+)
 from sql_databricks_bridge.core.param_resolver import shown_value
 from sql_databricks_bridge.core.ports import SqlServerConnection
 from sql_databricks_bridge.core.types import LandedSchema
@@ -20,6 +28,9 @@ def manifest_of(
     schema: LandedSchema,
     parts: Sequence[ManifestPart],
     started_at: dt.datetime,
+    *,
+    increment: ManifestIncrement | None = None,
+    publication: ManifestPublication | None = None,
 ) -> Manifest:
     """Put together the manifest of a query whose parts are all uploaded; it is finished now."""
     info = connection.info()
@@ -53,6 +64,8 @@ def manifest_of(
         losses=tuple(ManifestLoss(loss.column, loss.reason) for loss in schema.losses),
         row_limit=plan.limit,
         tool_version=sql_databricks_bridge.__version__,
+        increment=increment,
+        publication=publication,
     )
 
 

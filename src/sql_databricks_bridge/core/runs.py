@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sql_databricks_bridge.core.layout import AttemptFolder, country_path, name_of, query_path
@@ -60,12 +60,35 @@ def latest(
     Run ids sort by time. Of several published attempts of one run the first written counts. A folder whose manifest
     can't be read does not count. `LakehouseNotFound` where the volume is not there; a country without runs has none.
     """
-    found = []
-    for name in [query] if query is not None else _queries(lakehouse, destination, country):
-        run = _latest_of(lakehouse, destination, country, name)
+    names = [query] if query is not None else queries_of(lakehouse, destination, country)
+    newest = (next(published_runs(lakehouse, destination, country, name), None) for name in names)
+    return tuple(run for run in newest if run is not None)
+
+
+def published_runs(
+    lakehouse: Lakehouse, destination: Destination, country: str, query: str, run_id: str | None = None
+) -> Iterator[PublishedRun]:
+    """Yield a query's published runs, the newest first, or the one of that id; a manifest is read when its turn comes.
+
+    What counts is what counts for `latest`.
+    """
+    by_run: dict[str, list[AttemptFolder]] = {}
+    for folder, _ in _attempt_folders(lakehouse, destination, country, query):
+        by_run.setdefault(folder.run_id, []).append(folder)
+    for each in sorted(by_run, reverse=True) if run_id is None else [run_id]:
+        run = _first_published(lakehouse, by_run.get(each, ()))
         if run is not None:
-            found.append(run)
-    return tuple(found)
+            yield run
+
+
+def run_ids(lakehouse: Lakehouse, destination: Destination, country: str, query: str) -> frozenset[str]:
+    """The ids of a query's runs, of those too that do not count. One listing, no manifest is read."""
+    return frozenset(folder.run_id for folder, _ in _attempt_folders(lakehouse, destination, country, query))
+
+
+def queries_of(lakehouse: Lakehouse, destination: Destination, country: str) -> list[str]:
+    """The queries of a country that have a folder in the volume, sorted."""
+    return _folders(lakehouse, country_path(destination, country))
 
 
 def sweep(
@@ -90,7 +113,7 @@ def sweep(
     dead_before_ms = int((now - older_than).timestamp() * 1000)
     swept = []
     for name in [country] if country is not None else _folders(lakehouse, destination.root):
-        for query in _queries(lakehouse, destination, name):
+        for query in queries_of(lakehouse, destination, name):
             attempts = list(_attempts(lakehouse, destination, name, query))
             for attempt, reason in _doomed(attempts, keep, dead_before_ms):
                 if not dry_run:
@@ -100,22 +123,19 @@ def sweep(
     return tuple(swept)
 
 
-def _latest_of(lakehouse: Lakehouse, destination: Destination, country: str, query: str) -> PublishedRun | None:
-    by_run: dict[str, list[AttemptFolder]] = {}
-    for folder, _ in _attempt_folders(lakehouse, destination, country, query):
-        by_run.setdefault(folder.run_id, []).append(folder)
-    for run_id in sorted(by_run, reverse=True):
-        published = []
-        for folder in by_run[run_id]:
-            entry = manifest_entry(_listed(lakehouse, folder.path))
-            if entry is not None:
-                published.append((entry.modified_ms, folder.attempt, folder))
-        for _, _, folder in sorted(published, key=lambda item: item[:2]):
-            try:
-                content = lakehouse.read(folder.manifest_path)
-                return PublishedRun(folder, Manifest.from_json(content, folder.manifest_path))
-            except (LandingError, LakehouseNotFound):  # cut, or swept meanwhile
-                continue
+def _first_published(lakehouse: Lakehouse, attempts: Iterable[AttemptFolder]) -> PublishedRun | None:
+    """Of one run's attempts, the first whose manifest was written and can be read."""
+    published = []
+    for folder in attempts:
+        entry = manifest_entry(_listed(lakehouse, folder.path))
+        if entry is not None:
+            published.append((entry.modified_ms, folder.attempt, folder))
+    for _, _, folder in sorted(published, key=lambda item: item[:2]):
+        try:
+            content = lakehouse.read(folder.manifest_path)
+            return PublishedRun(folder, Manifest.from_json(content, folder.manifest_path))
+        except (LandingError, LakehouseNotFound):  # cut, or swept meanwhile
+            continue
     return None
 
 
@@ -155,10 +175,6 @@ def _attempt_folders(
         folder = AttemptFolder.parse(destination, country, query, name_of(entry.path))
         if entry.is_directory and folder is not None:
             yield folder, entry
-
-
-def _queries(lakehouse: Lakehouse, destination: Destination, country: str) -> list[str]:
-    return _folders(lakehouse, country_path(destination, country))
 
 
 def _folders(lakehouse: Lakehouse, path: str) -> list[str]:

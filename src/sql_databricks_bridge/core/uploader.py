@@ -86,6 +86,13 @@ class Landing:
         self.parts.append(entry)
         return entry
 
+    def attach(self, name: str, content: bytes) -> str:
+        """Write a small file beside the parts, which is none of them; return its path."""
+        path = f"{self._folder.path}/{name}"
+        self._mine.append(path)
+        self._lakehouse.write_new(path, content)
+        return path
+
     def publish(self, manifest: Manifest) -> Published:
         """Write the manifest. Where another attempt of the run is published already, that one stands.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sql_databricks_bridge.core.config import Settings
-from sql_databricks_bridge.core.ports import EventTable, FileEntry, SourceStream
+from sql_databricks_bridge.core.ports import EventTable, FileEntry, Publisher, SourceStream
 from sql_databricks_bridge.errors import AlreadyExists, LakehouseError, LakehouseNotFound, SettingsError
 from sql_databricks_bridge.models.names import Destination
 from sql_databricks_bridge.models.tables import SourceName
@@ -181,6 +181,12 @@ class DatabricksLakehouse:
         from sql_databricks_bridge.db.events_table import DeltaEventTable
 
         return DeltaEventTable(self._warehouse, table)
+
+    def publisher(self, states: SourceName) -> Publisher:
+        """The publisher that keeps its states there; nothing is asked yet. It needs DATABRICKS_WAREHOUSE_ID."""
+        from sql_databricks_bridge.db.publisher import DeltaPublisher
+
+        return DeltaPublisher(self._warehouse, states)
 
     def table_version(self, table: SourceName) -> int:
         """The newest version of a Delta table; `EventInvalid` where there is none, or nothing to see. 1 statement."""

@@ -1,16 +1,15 @@
-"""Quoting: names become identifiers here and nowhere else; values are never quoted, they are bound."""
+"""Quoting for the adapters: names become identifiers here and in `models.quoting`, values are bound."""
 
 from __future__ import annotations
 
+from sql_databricks_bridge.models.quoting import checked_name, sql_server_identifier
 
-def sql_server_identifier(*parts: str) -> str:
-    """Quote a SQL Server name of one or more parts: `[dbo].[odd]]name]`."""
-    return ".".join(f"[{_checked(part).replace(']', ']]')}]" for part in parts)
+__all__ = ["databricks_identifier", "odbc_value", "sql_server_identifier"]
 
 
 def databricks_identifier(*parts: str) -> str:
     """Quote a Databricks name of one or more parts, each on its own."""
-    return ".".join(f"`{_checked(part).replace('`', '``')}`" for part in parts)
+    return ".".join(f"`{checked_name(part).replace('`', '``')}`" for part in parts)
 
 
 def odbc_value(value: str) -> str:
@@ -21,9 +20,3 @@ def odbc_value(value: str) -> str:
     if "\x00" in value:
         raise ValueError("a connection string can't hold a NUL character")
     return "{" + value.replace("}", "}}") + "}"
-
-
-def _checked(part: str) -> str:
-    if not part or "\x00" in part:
-        raise ValueError(f"{part!r} is not a name")
-    return part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from sql_databricks_bridge.models.job_records import Job, JobFilter, NewJob
 from sql_databricks_bridge.models.jobs import QueryOutcome, QueryStatus, RunStatus
 from sql_databricks_bridge.models.names import Destination
 from sql_databricks_bridge.models.plan_json import dump_plan
+from sql_databricks_bridge.models.publishing import PublicationOutcome, RowCounts
 
 _SHOWN = [column for column in jobs.c if column is not jobs.c.plan]  # a plan holds all of its SQL
 
@@ -51,6 +53,7 @@ def outcome_row(outcome: QueryOutcome) -> dict[str, Any]:
         "path": outcome.path,
         "error": storable(outcome.error),
         "warnings": json.dumps(outcome.warnings),
+        "publication": None if outcome.publication is None else json.dumps(dataclasses.asdict(outcome.publication)),
     }
 
 
@@ -128,4 +131,12 @@ def _outcome(row: sa.Row[*tuple[Any, ...]]) -> QueryOutcome:
         path=row.path,
         error=row.error,
         warnings=tuple(json.loads(row.warnings)),
+        publication=_publication(row.publication),
     )
+
+
+def _publication(text: str | None) -> PublicationOutcome | None:
+    if text is None:
+        return None
+    found = json.loads(text)
+    return PublicationOutcome(**found | {"rows": RowCounts(**found["rows"]), "changes": tuple(found["changes"])})

@@ -20,16 +20,17 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from sql_databricks_bridge.db.job_engine import JobEngine, Overtaken
+from sql_databricks_bridge.db.job_queue import add_job
 from sql_databricks_bridge.db.job_rows import (
     condition_of,
     merged_warnings,
-    new_job_row,
     outcome_row,
     read_jobs,
     storable,
 )
+from sql_databricks_bridge.db.job_schedules import ScheduleBook
 from sql_databricks_bridge.db.job_tables import audit_anchors, idempotency_keys, job_queries, jobs, queue_gate
-from sql_databricks_bridge.errors import JobError, KeyReused, LeaseLost, QueueFull
+from sql_databricks_bridge.errors import JobError, KeyReused, LeaseLost
 from sql_databricks_bridge.models.job_records import (
     ENDED,
     Anchor,
@@ -59,6 +60,11 @@ class SqlAlchemyJobStore:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._engine.shown!r})"
 
+    @property
+    def schedules(self) -> ScheduleBook:
+        """What is known of schedules, in the same database."""
+        return ScheduleBook(self._engine)
+
     def upgrade(self) -> None:
         """Make the tables, or bring them up to date; several replicas may do it at once.
 
@@ -82,25 +88,8 @@ class SqlAlchemyJobStore:
 
         `JobError` where that one is another user's.
         """
-        row = new_job_row(job)
         with self._engine.writing() as connection:
-            # The row stays locked till the commit: whoever adds next counts this job too.
-            connection.execute(sa.update(queue_gate).values(passed=queue_gate.c.passed + 1))
-            if there := _one(connection, row["job_id"]):
-                if there.user_name != job.user_name:
-                    raise JobError(f"Job {there.job_id} is there already, of another user.", hint="Try again.")
-                return there
-            waiting = sa.select(sa.func.count()).where(jobs.c.status == RunStatus.QUEUED)
-            if connection.execute(waiting).scalar_one() >= queue_limit:
-                raise QueueFull(f"{queue_limit} jobs wait already.", hint="Try again when some of them have run.")
-            connection.execute(sa.insert(jobs).values({**row, "created_at": self._engine.now(connection)}))
-            queries = [
-                {**outcome_row(QueryOutcome(query.name, QueryStatus.QUEUED)), "job_id": row["job_id"], "position": n}
-                for n, query in enumerate(job.plan.queries)
-            ]
-            if queries:
-                connection.execute(sa.insert(job_queries), queries)
-            return _known(connection, row["job_id"])
+            return add_job(connection, job, queue_limit, self._engine.now)
 
     def get(self, job_id: str) -> Job | None:
         """A job as it stands."""

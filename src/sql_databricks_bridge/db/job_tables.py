@@ -103,6 +103,7 @@ job_queries = sa.Table(
     sa.Column("path", long_text()),
     sa.Column("error", long_text()),
     sa.Column("warnings", long_text(), nullable=False, comment="a JSON array of strings"),
+    sa.Column("publication", long_text(), comment="what became of its table, as JSON"),
 )
 
 queue_gate = sa.Table(
@@ -131,5 +132,19 @@ audit_anchors = sa.Table(
     sa.Column("file", exact(512), primary_key=True),
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("digest", exact(128), nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+)
+
+schedules = sa.Table(
+    "bridge_schedules",
+    metadata,
+    sa.Column("country", exact(255), primary_key=True),
+    sa.Column("name", exact(255), primary_key=True),
+    sa.Column("definition", exact(512), nullable=False, comment="cron expression and time zone"),
+    sa.Column("last_due", Moment, nullable=False, comment="every due moment up to it is decided"),
+    sa.Column("decision", exact(16), nullable=False, comment="what became of the last one"),
+    sa.Column("reason", long_text()),
+    sa.Column("job_id", exact(64), comment="the last job that was queued"),
+    sa.Column("wanted_due", Moment, comment="seen in time, but not queued yet"),
     sa.Column("updated_at", Moment, nullable=False),
 )

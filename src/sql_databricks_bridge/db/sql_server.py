@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.core.ports import NamedObject, ResultColumn, ServerInfo
-from sql_databricks_bridge.db.binding import bind_texts, declarations
+from sql_databricks_bridge.db.app_locks import acquire
 from sql_databricks_bridge.db.connection_string import connection_string, server_address
+from sql_databricks_bridge.db.describing import described
 from sql_databricks_bridge.db.object_names import find_objects
 from sql_databricks_bridge.db.reach import knock
-from sql_databricks_bridge.db.session import SQL, Session, dynamic
+from sql_databricks_bridge.db.session import Session, dynamic
 from sql_databricks_bridge.db.sql_server_errors import SNAPSHOT_NOT_ALLOWED, require_no_error, translated
 from sql_databricks_bridge.db.target import MssqlTarget
 from sql_databricks_bridge.errors import (
@@ -25,16 +26,16 @@ from sql_databricks_bridge.errors import (
     SourceSignInError,
     SourceUnavailable,
 )
-from sql_databricks_bridge.models.jobs import ResolvedQuery
+from sql_databricks_bridge.models.jobs import BoundParameter, ResolvedQuery
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+_SNAPSHOT, _READ_COMMITTED = "SNAPSHOT", "READ COMMITTED"
 _FIRST_ROWS = 64
 _MOST_ROWS = 65_536
 _GROWTH = 4
-_UNDESCRIBABLE = "metadata could not be determined"  # 11509 to 11529: a query that can run, but not be described
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +118,20 @@ class MssqlConnection:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._limited = False
-        self._isolation = "READ COMMITTED"
+        self._isolation = _READ_COMMITTED
+        self._viewing = False
+        self._oldest: bytes | None = None
         self._described: dict[str, tuple[ResultColumn, ...]] = {}
 
     @property
     def isolation(self) -> str:
-        """The isolation level of the last `stream`: 'snapshot' or 'read committed'."""
+        """The isolation level of the last `stream` or `view`: 'snapshot' or 'read committed'."""
         return self._isolation.lower()
+
+    @property
+    def oldest_rowversion(self) -> bytes | None:
+        """MIN_ACTIVE_ROWVERSION() from just before the last `view` began."""
+        return self._oldest
 
     def info(self) -> ServerInfo:
         """Ask the server who it is; asked once."""
@@ -139,14 +147,7 @@ class MssqlConnection:
 
     def describe(self, query: ResolvedQuery) -> tuple[ResultColumn, ...]:
         """Describe the result set without running the query. `SourceRefused` has the server's words and the line."""
-        try:
-            rows = self._session.rows(
-                "EXEC sp_describe_first_result_set @tsql = ?, @params = ?",
-                bind_texts(query.sql, declarations(query.parameters)),
-            )
-        except SourceRefused as exc:
-            raise self._diagnosed(query, exc) from exc
-        columns = tuple(_column(row) for row in rows if not row.get("is_hidden"))
+        columns = described(self._session, query)
         self._described[query.sql] = columns
         return columns
 
@@ -156,7 +157,8 @@ class MssqlConnection:
     ) -> Iterator[Iterator[pa.RecordBatch]]:
         """Run the query and stream its rows as the driver types them, about `batch_bytes` of Arrow a batch.
 
-        Isolation is SNAPSHOT where every database that the query touches allows it, else READ COMMITTED.
+        Isolation is SNAPSHOT where every database that the query touches allows it, else READ COMMITTED; inside a
+        `view` the rows are of its transaction.
         """
         if row_limit == 0:  # SET ROWCOUNT 0 would mean all
             yield iter(())
@@ -166,6 +168,42 @@ class MssqlConnection:
             yield self._batches(cursor, batch_bytes, self._sizing(query, batch_bytes))
         finally:
             self._end_query()
+
+    def hold(self, resource: str) -> bool:
+        """Take a session application lock of that name without waiting; False where another session has it."""
+        return acquire(self._session.rows, resource)
+
+    @contextmanager
+    def view(self) -> Iterator[None]:
+        """One transaction for everything asked inside; rolled back at the end. They don't nest.
+
+        Where something in it reaches a database that does not allow SNAPSHOT it begins anew as READ COMMITTED: what was
+        asked until then is of an earlier moment, as it would be under READ COMMITTED anyway.
+        """
+        if self._viewing:
+            raise RuntimeError("a view is open on this connection")
+        snapshot = self.info().snapshot
+        self._oldest = self._before_the_view()
+        self._viewing = True
+        try:
+            self._set_isolation(_SNAPSHOT if snapshot else _READ_COMMITTED)
+            self._session.begin()
+            yield
+        finally:
+            self._viewing = False
+            self._end_query()
+
+    def ask(self, sql: str, parameters: Sequence[BoundParameter] = ()) -> list[dict[str, Any]]:
+        """Run a small SELECT, with typed `@name` parameters, and return its rows by column name."""
+        batch, bound = dynamic(sql, parameters)
+        if not self._viewing:
+            return self._session.rows(batch, bound)
+        try:
+            return self._session.rows(batch, bound)
+        except SourceRefused as exc:
+            self._require_no_snapshot_here(exc)
+        self._begin_anew()
+        return self._session.rows(batch, bound)
 
     def frame(self, query: ResolvedQuery, rows: int) -> pl.DataFrame:
         """Return the first `rows` rows, as they would land, as a Polars frame without a copy: for people's eyes."""
@@ -193,18 +231,16 @@ class MssqlConnection:
 
     def _started(self, query: ResolvedQuery, row_limit: int | None) -> Any:
         """Execute; fall back to READ COMMITTED where the query reaches a database without SNAPSHOT."""
-        snapshot = self.info().snapshot
+        if not self._viewing:
+            self._set_isolation(_SNAPSHOT if self.info().snapshot else _READ_COMMITTED)
         try:
-            return self._execute_query(query, row_limit, "SNAPSHOT" if snapshot else "READ COMMITTED")
+            return self._execute_query(query, row_limit)
         except SourceRefused as exc:
-            if not snapshot or SNAPSHOT_NOT_ALLOWED not in exc.message.lower():
-                raise
-        self._end_query()
-        return self._execute_query(query, row_limit, "READ COMMITTED")
+            self._require_no_snapshot_here(exc)
+        self._begin_anew()
+        return self._execute_query(query, row_limit)
 
-    def _execute_query(self, query: ResolvedQuery, row_limit: int | None, isolation: str) -> Any:
-        self._isolation = isolation
-        self._session.run(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+    def _execute_query(self, query: ResolvedQuery, row_limit: int | None) -> Any:
         if row_limit is not None:
             self._limited = True
             self._session.run(f"SET ROWCOUNT {int(row_limit)}")
@@ -212,6 +248,34 @@ class MssqlConnection:
         if not query.parameters:
             return self._session.run(query.sql)
         return self._session.run(*dynamic(query.sql, query.parameters))
+
+    def _set_isolation(self, isolation: str) -> None:
+        self._isolation = isolation
+        self._session.run(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+
+    def _require_no_snapshot_here(self, refused: SourceRefused) -> None:
+        """Raise what was refused, unless it is SNAPSHOT, which READ COMMITTED is the remedy for."""
+        if self._isolation != _SNAPSHOT or SNAPSHOT_NOT_ALLOWED not in refused.message.lower():
+            raise refused
+
+    def _begin_anew(self) -> None:
+        """Start the transaction again as READ COMMITTED."""
+        self._session.rollback()
+        self._unlimit()
+        self._set_isolation(_READ_COMMITTED)
+        self._session.begin()
+
+    def _before_the_view(self) -> bytes | None:
+        """Ask for the lowest rowversion in flight, while no transaction of ours has a view of its own.
+
+        Asked inside, it could pass over rows that were committed after the view began: below it, and not to be seen.
+        None where the server has no such function.
+        """
+        try:
+            (row,) = self._session.rows("SELECT MIN_ACTIVE_ROWVERSION() AS oldest")
+        except SourceRefused:
+            return None
+        return bytes(row["oldest"])
 
     def _batches(self, cursor: Any, batch_bytes: int, sizing: _Sizing) -> Iterator[pa.RecordBatch]:
         """Fetch until a batch comes empty, so that an error behind the last row is heard; join small ones.
@@ -246,36 +310,21 @@ class MssqlConnection:
         return _UNBOUNDED if bound is None else _Sizing(max(_FIRST_ROWS, min(batch_bytes // bound, _MOST_ROWS)))
 
     def _end_query(self) -> None:
-        """Let go of the result, roll back, and take back what was set; a broken connection closes itself."""
-        self._session.rollback()
+        """Let go of the result, roll back unless a view goes on, and take back what was set.
+
+        A broken connection closes itself.
+        """
+        if self._viewing:
+            self._session.close_cursor()
+        else:
+            self._session.rollback()
+        self._unlimit()
+
+    def _unlimit(self) -> None:
         if self._limited:
             with suppress(BridgeError):
                 self._session.run("SET ROWCOUNT 0")
                 self._limited = False
-
-    def _diagnosed(self, query: ResolvedQuery, refused: SourceRefused) -> SourceRefused:
-        """Have the server tell number and line of what it refuses, which the driver drops."""
-        found = None
-        with suppress(SourceError):  # it is an attempt to say more
-            found = self._compiled(query, "SET NOEXEC ON; ")
-            if found is None and _UNDESCRIBABLE not in refused.message:
-                # A server that checks names only when it runs: this query was refused for good, so nothing runs here.
-                found = self._compiled(query, "")
-        number, line = (found["number"], found["line"]) if found else (None, None)
-        said = " ".join(str(found["message"]).split()).rstrip(".") if found else refused.message
-        where = f"{query.file}, line {line}" if line is not None else query.file
-        what = f" (error {number})" if number is not None else ""
-        return SourceRefused(
-            f"SQL Server refused query {query.name!r} ({where}): {said}{what}.", number=number, line=line
-        )
-
-    def _compiled(self, query: ResolvedQuery, option: str) -> dict[str, Any] | None:
-        declared = "".join(f"DECLARE @{p.name} {p.declaration}; " for p in query.parameters)
-        try:
-            rows = self._session.rows((SQL / "diagnose.sql").read_text(), bind_texts(f"{option}{declared}{query.sql}"))
-        finally:
-            self._session.run("SET NOEXEC OFF")
-        return rows[0] if rows and set(rows[0]) == {"number", "line", "message"} else None
 
 
 def _compact(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
@@ -291,18 +340,3 @@ def _driver() -> Any:
 
     mssql_python.pooling(enabled=False)
     return mssql_python
-
-
-def _column(row: dict[str, Any]) -> ResultColumn:
-    """Read one row of sp_describe_first_result_set; a CLR type has no system_type_name there."""
-    clr = row.get("assembly_qualified_type_name")
-    return ResultColumn(
-        name=row["name"] or "",
-        sql_type=row["system_type_name"] or row.get("user_type_name") or "",
-        nullable=bool(row["is_nullable"]),
-        max_length=int(row["max_length"]),
-        precision=int(row["precision"] or 0),
-        scale=int(row["scale"] or 0),
-        collation=row["collation_name"],
-        user_type=clr or row.get("user_type_name"),
-    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.publishing import Publication, PublicationOutcome
 
 
 class QueryStatus(StrEnum):
@@ -52,7 +53,10 @@ class BoundParameter:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedQuery:
-    """A query ready to be sent. `sql` is one SELECT whose line n is line n of `file`."""
+    """A query ready to be sent. `sql` is one SELECT whose line n is line n of `file`.
+
+    `publish` says which table its rows become, None where they only land.
+    """
 
     name: str
     file: str
@@ -60,6 +64,7 @@ class ResolvedQuery:
     sha256: str
     placeholders: tuple[Placeholder, ...] = ()
     parameters: tuple[BoundParameter, ...] = ()
+    publish: Publication | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,10 @@ class QueryProgress:
 
 @dataclass(frozen=True, slots=True)
 class QueryOutcome:
-    """The end of one query. `path` is its published run folder, None unless COMPLETED; `bytes` are Parquet bytes."""
+    """The end of one query. `path` is its published run folder, None unless it landed; `bytes` are Parquet bytes.
+
+    `publication` tells what became of its table, where it has one and got so far.
+    """
 
     name: str
     status: QueryStatus
@@ -104,6 +112,7 @@ class QueryOutcome:
     path: str | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
+    publication: PublicationOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from sql_databricks_bridge.errors import JobError, UsageError
 from sql_databricks_bridge.models.jobs import BoundParameter, ExtractionPlan, Placeholder, ResolvedQuery
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.publishing import DriftPolicy, Incremental, IncrementKind, Publication
+from sql_databricks_bridge.models.tables import SourceName
 
 _T = TypeVar("_T")
 
@@ -89,6 +91,27 @@ def _query_document(query: ResolvedQuery) -> dict[str, object]:
             }
             for item in query.parameters
         ],
+        "publish": None if query.publish is None else _publication_document(query.publish),
+    }
+
+
+def _publication_document(publication: Publication) -> dict[str, object]:
+    table, incremental = publication.table, publication.incremental
+    return {
+        "table": [table.catalog, table.schema, table.table],
+        "drift": publication.drift.value,
+        "soft_delete": publication.soft_delete,
+        "incremental": None
+        if incremental is None
+        else {
+            "kind": incremental.kind.value,
+            "key": list(incremental.key),
+            "column": incremental.column,
+            "lag": incremental.lag,
+            "table": incremental.table,
+            "capture": incremental.capture,
+            "range_rows": incremental.range_rows,
+        },
     }
 
 
@@ -106,9 +129,40 @@ def _query(document: object, where: str) -> ResolvedQuery:
         parameters=tuple(
             _bound(item, f"{where}.parameters[{number}]") for number, item in enumerate(found.items("parameters"))
         ),
+        publish=found.optional("publish", lambda name: _publication(found.take(name), f"{where}.publish")),
     )
     found.end()
     return query
+
+
+def _publication(document: object, where: str) -> Publication:
+    found = _Fields(document, where)
+    parts = found.texts("table")
+    if len(parts) != 3:
+        raise ValueError(f"{where}.table has {len(parts)} parts, not 3")
+    publication = Publication(
+        SourceName(*parts),
+        DriftPolicy(found.text("drift")),
+        found.optional("soft_delete", found.text),
+        found.optional("incremental", lambda name: _incremental(found.take(name), f"{where}.incremental")),
+    )
+    found.end()
+    return publication
+
+
+def _incremental(document: object, where: str) -> Incremental:
+    found = _Fields(document, where)
+    incremental = Incremental(
+        IncrementKind(found.text("kind")),
+        found.texts("key"),
+        column=found.optional("column", found.text),
+        lag=found.integer("lag"),
+        table=found.optional("table", found.text),
+        capture=found.optional("capture", found.text),
+        range_rows=found.integer("range_rows"),
+    )
+    found.end()
+    return incremental
 
 
 def _placeholder(document: object, where: str) -> Placeholder:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sql_databricks_bridge.models.events import EventStatus, Operation
 from sql_databricks_bridge.models.jobs import QueryStatus, RunStatus
+from sql_databricks_bridge.models.schedules import Decision
 
 if TYPE_CHECKING:
     from stamina.instrumentation import RetryDetails
@@ -55,6 +56,9 @@ class Metrics:
         self._upload_seconds = self._histogram("upload_seconds", "Seconds of one file's upload.", _WORK_BUCKETS_S)
         self._jobs = self._counter("jobs", "Jobs that ended.", "status")
         self._queue = self._gauge("job_queue", "Jobs of all replicas that wait or run.", "status")
+        self._schedules = self._counter(
+            "schedule_dues", "Due moments of schedules that this replica decided.", "outcome"
+        )
         self._events = self._counter("events", "Sync events that ended.", "operation", "status")
         self._event_rows = self._counter("event_rows", "Rows that sync events changed.", "operation")
         self._lag = self._histogram(
@@ -100,6 +104,10 @@ class Metrics:
         """Set how many jobs wait and run; `JobStore.counts` tells."""
         for status in (RunStatus.QUEUED, RunStatus.RUNNING):
             self._queue.labels(status.value).set(counts.get(status, 0))
+
+    def schedule_decided(self, decision: Decision) -> None:
+        """Count a due moment that this replica queued, skipped or refused."""
+        self._schedules.labels(_one_of(decision, Decision)).inc()
 
     # Sync ----------------------------------------------------------------------------------------------------------
 

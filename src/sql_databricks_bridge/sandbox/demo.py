@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COUNTRY = "Colombia"
+_PUBLISH = ["extract", "--country", COUNTRY, "--query", "airlines", "--query", "airports", "--publish"]
 _ANALYSIS = (
     "CREATE TABLE {schema}.new_airlines AS SELECT * FROM "
     "VALUES ('ZZ', 'Zebra Air'), ('Q1', 'Quokka Air') AS t(carrier, name)",
@@ -42,6 +43,7 @@ _LOOKS = (
     "SELECT faa, name FROM dbo.airports WHERE faa IN ('JFK', 'EWR') ORDER BY faa",
     "SELECT COUNT(*) AS united_flights FROM dbo.flights WHERE carrier = 'UA'",
 )
+_PUBLISHED = ["Kennedy", "Newark", "Quokka Air", "Zebra Air"]
 _EXPECTED = ([("Q1", "Quokka Air"), ("ZZ", "Zebra Air")], [("EWR", "Newark"), ("JFK", "Kennedy")], [(58_665,)])
 
 
@@ -61,6 +63,7 @@ def run(data_dir: Path) -> int:
             ("3. What would run", ["queries", "--country", COUNTRY]),
             ("4. Extract", ["extract", "--country", COUNTRY, "--parallel", "2"]),
             ("5. Where the newest published runs are", ["runs", "latest", "--country", COUNTRY]),
+            ("6. Two of them as Delta tables", _PUBLISH),
         )
         for title, arguments in steps:
             console.print(f"[bold]{title}[/bold]")
@@ -69,9 +72,12 @@ def run(data_dir: Path) -> int:
             console.print()
             if code != 0:
                 return code
-        console.print("[bold]6. Read back by pyarrow, from the files that the manifests name[/bold]")
+        console.print("[bold]7. Read back by pyarrow, from the files that the manifests name[/bold]")
         _show_landed(console, environment, files)
         code = _show_sync(console, environment, files)
+        if code != 0:
+            return code
+        code = _show_increment(console, environment, files)
         if code != 0:
             return code
     console.print(
@@ -89,14 +95,18 @@ def run_quietly(data_dir: Path) -> tuple[int, dict[str, Any]]:
         environment = _environment(sandbox)
         done = _bridge_json(["extract", "--country", COUNTRY, "--parallel", "2", "--json"], environment, files)
         landed = _read_back(environment, files) if done.returncode == 0 else []
+        first = _bridge_json([*_PUBLISH, "--json"], environment, files)
         synced, as_expected = _sync_quietly(environment, files)
-    completed = done.returncode == 0 and as_expected
+        second = _bridge_json([*_PUBLISH, "--json"], environment, files)
+        published = not first.returncode and not second.returncode and _look_at_tables(environment)[1] == _PUBLISHED
+    completed = done.returncode == 0 and as_expected and published
     return 0 if completed else done.returncode or 1, {
         "status": "completed" if completed else "failed",
         "seconds": round(time.monotonic() - began, 3),
         "extract": json.loads(done.stdout),
         "read_back": [{"query": name, "rows": rows, "columns": len(schema)} for name, rows, schema in landed],
         "sync": synced,
+        "publish": [json.loads(each.stdout) for each in (first, second)],
     }
 
 
@@ -173,7 +183,7 @@ def _show_landed(console: Console, environment: Mapping[str, str], directory: Pa
 
 def _show_sync(console: Console, environment: Mapping[str, str], directory: Path) -> int:
     """The way back: results in Delta, three events, one round, a look by Microsoft's driver."""
-    console.print("\n[bold]7. The way back: a Databricks developer has results, and asks for them in SQL Server[/bold]")
+    console.print("\n[bold]8. The way back: a Databricks developer has results, and asks for them in SQL Server[/bold]")
     for statement in _analyse(environment):
         console.print(f"[dim]databricks> {statement}[/dim]", soft_wrap=True)
     commands = [["events", "init"], *_submissions(environment)]
@@ -181,10 +191,10 @@ def _show_sync(console: Console, environment: Mapping[str, str], directory: Path
         console.print(f"[dim]$ bridge {' '.join(arguments)}[/dim]", soft_wrap=True)
         if code := _bridge(arguments, environment, directory):
             return code
-    console.print("\n[bold]8. One round of the poller: two events are applied, the DELETE is over its limit[/bold]")
+    console.print("\n[bold]9. One round of the poller: two events are applied, the DELETE is over its limit[/bold]")
     console.print("[dim]$ bridge sync once[/dim]")
     _bridge(["sync", "once"], environment, directory)  # exit code 1: one event is blocked, as it should be
-    console.print("\n[bold]9. Read back by Microsoft's driver[/bold]")
+    console.print("\n[bold]10. Read back by Microsoft's driver[/bold]")
     found = _look(environment)
     for statement, rows in zip(_LOOKS, found, strict=True):
         console.print(f"[dim]sql server> {statement}[/dim]", soft_wrap=True)
@@ -193,6 +203,38 @@ def _show_sync(console: Console, environment: Mapping[str, str], directory: Path
         console.print("[bold red]That is not what the events asked for.[/bold red]")
         return 1
     return 0
+
+
+def _show_increment(console: Console, environment: Mapping[str, str], directory: Path) -> int:
+    """SQL Server has changed by the events: publish again, and look at the tables."""
+    console.print("\n[bold]11. Publish again: SQL Server has changed, and only what changed travels[/bold]")
+    console.print(f"[dim]$ bridge {' '.join(_PUBLISH)}[/dim]", soft_wrap=True)
+    if code := _bridge(_PUBLISH, environment, directory):
+        return code
+    statement, found = _look_at_tables(environment)
+    console.print(f"[dim]databricks> {statement}[/dim]", soft_wrap=True)
+    console.print("   " + "  ".join(found), markup=False)
+    if found != _PUBLISHED:
+        console.print("[bold red]That is not what SQL Server holds.[/bold red]")
+        return 1
+    return 0
+
+
+def _look_at_tables(environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The changed rows in the published tables, by the SDK alone, and the statement that asked for them."""
+    from databricks.sdk import WorkspaceClient
+
+    client = WorkspaceClient(
+        host=environment["DATABRICKS_HOST"], token=environment["DATABRICKS_TOKEN"], auth_type="pat"
+    )
+    schema = _schema(environment)
+    statement = (
+        f"SELECT name FROM {schema}.airlines WHERE carrier IN ('ZZ', 'Q1') UNION ALL "
+        f"SELECT name FROM {schema}.airports WHERE faa IN ('JFK', 'EWR') ORDER BY name"
+    )
+    answer = client.statement_execution.execute_statement(statement, environment["DATABRICKS_WAREHOUSE_ID"])
+    rows = answer.result.data_array if answer.result is not None else None
+    return statement, [row[0] for row in rows or []]
 
 
 def _sync_quietly(environment: Mapping[str, str], directory: Path) -> tuple[dict[str, Any], bool]:

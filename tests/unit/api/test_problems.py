@@ -16,7 +16,7 @@ CANARY = "10.1.2.3:1433 said canary"
 DOCUMENTED = {*WITH_BODY, Slug.NOT_PERMITTED, Slug.IDEMPOTENCY_KEY_REUSED, Slug.QUEUE_FULL}
 OWN = (errors.SettingsError, errors.SourceError, errors.LakehouseError, errors.LandingError, errors.AuditError,
        errors.LedgerMissing, errors.CommitUnknown, errors.JobStoreUnavailable, errors.LeaseLost,
-       errors.Cancelled)  # fmt: skip
+       errors.Cancelled, errors.PublishError, errors.DueDecided)  # fmt: skip
 
 
 def kinds(base: type[BridgeError] = BridgeError) -> Iterator[type[BridgeError]]:

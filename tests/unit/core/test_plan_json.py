@@ -20,6 +20,8 @@ from sql_databricks_bridge.errors import JobError
 from sql_databricks_bridge.models.jobs import BoundParameter, ExtractionPlan, Placeholder, ResolvedQuery
 from sql_databricks_bridge.models.names import Destination
 from sql_databricks_bridge.models.plan_json import dump_plan, load_plan
+from sql_databricks_bridge.models.publishing import DriftPolicy, Incremental, IncrementKind, Publication
+from sql_databricks_bridge.models.tables import SourceName
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)))
@@ -60,6 +62,15 @@ PLANS = st.builds(
     warnings=st.lists(TEXT, max_size=3).map(tuple),
     parameters=st.dictionaries(TEXT, TEXT, max_size=3),
 )
+
+
+@pytest.mark.parametrize("kind", [None, *IncrementKind])
+def test_how_a_query_is_published_is_kept_too(kind: IncrementKind | None) -> None:
+    incremental = None if kind is None else Incremental(kind, ("a", "B c"), "rv", 7, "dbo.t", "dbo_t", 9)
+    publication = Publication(SourceName("c", "s", "t-1"), DriftPolicy.NEW_TABLE, "gone", incremental)
+    query = ResolvedQuery("q", "q.sql", "SELECT 1", "00", publish=publication)
+    plan = ExtractionPlan("r1", "co", Destination("c", "s", "v"), (query,), "db")
+    assert load_plan(dump_plan(plan)) == plan
 
 
 def plan_with(value: object) -> ExtractionPlan:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .writing import Missed, Work
 
 _SQLSTATE = "2D521"
+Finish = Callable[[State, Path], None]
 _Touched = dict[str, Any]
 """The positions of rows by data file; None stands for the whole file."""
 _Effect = tuple[_Touched, int]
@@ -50,12 +51,29 @@ def refuse_changed_metadata(work: Work, missed: Sequence[Missed]) -> None:
         )
 
 
-def commit_over(work: Work, missed: Sequence[Missed], sql_for: Callable[[TableName], str]) -> None:
-    """Commit a statement that missed others' changes, or raise the conflict."""
+def refuse_other_changes(work: Work, missed: Sequence[Missed]) -> None:
+    """Fail a statement that read or replaces the whole table and missed a change of it, be it of any row.
+
+    Blind appends are none, and neither is what a statement missed of another table.
+    """
+    refuse_changed_metadata(work, missed)
+    if not all(each.blind for each in missed):
+        raise _conflict(work, missed)
+
+
+def commit_over(
+    work: Work, missed: Sequence[Missed], sql_for: Callable[[TableName], str], finish: Finish | None = None
+) -> None:
+    """Commit a statement that missed others' changes, or raise the conflict.
+
+    `finish` commits what the statement did to a snapshot that was in a state and lies in a folder; without it, all of
+    that is committed as the engine did it.
+    """
     logs, folder = work.run.logs, work.folder
-    then, now = logs.state(folder, missed[0].version - 1), logs.state(folder)
+    now = logs.state(folder)
     tried = None
     if not all(each.blind for each in missed):
+        then = logs.state(folder, missed[0].version - 1)
         tried = _try(work, then, sql_for)
         by_file = bool(now.metadata.get("partitionColumns"))  # those have no row-level concurrency on Databricks
         if _overlap(tried[0], _difference(then, now, folder), by_file=by_file):
@@ -71,7 +89,10 @@ def commit_over(work: Work, missed: Sequence[Missed], sql_for: Callable[[TableNa
         work.run.command(sql_for(snapshot.name))
         if tried is not None and not _same(tried, _effect(work, visible, snapshot)):
             raise _conflict(work, missed)
-        logs.publish(folder, snapshot.folder)
+        if finish is None:
+            logs.publish(folder, snapshot.folder)
+        else:
+            finish(visible, snapshot.folder)
 
 
 def _try(work: Work, state: State, sql_for: Callable[[TableName], str]) -> _Effect:

@@ -15,14 +15,18 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
+from . import conflicts
+from .alter import property_of
 from .catalog import Table
-from .delta import amend_creation
 from .errors import ApiError
 from .execution import Execution, Outcome
 from .failures import SqlFailure, unsupported
+from .logfiles import amend_creation
 from .names import TableName, literal, quoted
+from .schemas import check_names, check_properties
 from .sqltext import Statement, full_name, make_exact, only, spark_sql
 from .timetravel import travel
+from .writing import Work
 
 _DEFAULTS_FEATURE = "delta.feature.allowColumnDefaults"
 # Statistics of columns would make the engine fail on every scan of a table that has an array inside a struct.
@@ -58,6 +62,9 @@ def create(run: Execution, tree: exp.Create) -> Outcome:
                 "replace the existing object, or add the IF NOT EXISTS clause to tolerate pre-existing objects.",
                 "42P07",
             )
+        if present is not None:
+            replaced = Work(run, name, present, [])
+            conflicts.refuse_other_changes(replaced, replaced.missed())
         table, rows = _build(run, name, schema, tree, options, comment)
         _publish(run, name, table, present, tree)
     if tree.expression is None:
@@ -189,15 +196,16 @@ def _options(tree: exp.Create) -> tuple[dict[str, str], list[str], str | None]:
             if each.this.name.upper() != "DELTA":
                 raise unsupported(f"CREATE TABLE USING {each.this.name}")
         elif isinstance(each, exp.SchemaCommentProperty):
+            if not isinstance(each.this, exp.Literal):
+                raise unsupported("a COMMENT that is not one string literal")
             comment = each.name
         elif isinstance(each, exp.PartitionedByProperty):
             clauses.append(spark_sql(each))
         elif type(each) is exp.Property:
-            properties[each.name] = each.args["value"].name
+            properties |= dict([property_of(each)])
         else:
             raise unsupported(f"CREATE TABLE with {spark_sql(each)}")
-    if any(key.lower().startswith("delta.columnmapping") for key in properties):
-        raise unsupported("column mapping (delta.columnMapping.*)")
+    check_properties(properties, new_table=True)
     pairs = ", ".join(f"{literal(key)}={literal(value)}" for key, value in sorted(properties.items()))
     return properties, [*clauses, f"TBLPROPERTIES ({pairs})"], comment
 
@@ -225,19 +233,6 @@ def _check_default(properties: dict[str, str]) -> None:
         )
 
 
-def _check_names(names: list[str]) -> None:
-    """Source: Delta docs, "Column mapping": without it, Parquet's own rules hold for column names."""
-    wrong = [name for name in names if any(character in " ,;{}()\n\t=" for character in name)]
-    if wrong:
-        raise SqlFailure(
-            "DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES",
-            "Found invalid character(s) among ' ,;{}()\\n\\t=' in the column names of your schema. "
-            f"Invalid column names: {', '.join(wrong)}. Please use other characters and try again. "
-            "Alternatively, enable Column Mapping to keep using these characters.",
-            "42K05",
-        )
-
-
 def _build(
     run: Execution,
     name: TableName,
@@ -257,7 +252,7 @@ def _build(
     try:
         run.command(f"CREATE TABLE {working.sql}{columns} {clauses}{query}")
         amend_creation(folder, nullable=bool(query), comment=comment)
-        _check_names([column.name for column in run.logs.columns(folder)])
+        check_names([column.name for column in run.logs.columns(folder)], run.logs.properties(folder))
         return table, sum(commit.rows_added for commit in run.logs.commits(folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from . import logfiles
 
 _RECENT = 200
 """How many versions of a table are remembered whole; older ones are read again from the log."""
@@ -100,7 +103,7 @@ class DeltaLogs:
             return recent
         state = State()
         for number in range(version + 1):
-            _apply(state, _actions(folder, number))
+            _apply(state, logfiles.read(folder, number))
         return state
 
     def forget(self, folder: Path) -> None:
@@ -115,14 +118,11 @@ class DeltaLogs:
         Only by who has just made these commits. A reader that comes between reads the same rows.
         """
         version = after
-        while (path := _log_file(folder, version := version + 1)).exists():
-            actions = _actions(folder, version)
+        while logfiles.path_of(folder, version := version + 1).exists():
+            actions = logfiles.read(folder, version)
             kept = [action for action in actions if "add" not in action or _rows(action["add"])]
             if len(kept) < len(actions):
-                path.with_suffix(".crc").unlink(missing_ok=True)
-                temporary = path.with_suffix(".tidy")
-                temporary.write_text("".join(json.dumps(action, separators=(",", ":")) + "\n" for action in kept))
-                os.replace(temporary, path)
+                logfiles.amend(folder, version, kept)
 
     def publish(self, folder: Path, staged: Path) -> None:
         """Commit to the table in `folder` what was committed to its snapshot in `staged` after version 0.
@@ -130,18 +130,9 @@ class DeltaLogs:
         The new data files and deletion vectors move into `folder`. Only one writer at a time.
         """
         version = self.version(folder)
-        for root, _, names in os.walk(staged):
-            where = Path(root).relative_to(staged)
-            if where.parts[:1] == ("_delta_log",):
-                continue
-            for name in names:
-                target = folder / where / name
-                if not target.exists():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    os.rename(Path(root, name), target)
+        _move(staged, folder)
         for number in range(1, self.version(staged) + 1):
-            with _log_file(folder, version + number).open("x") as file:
-                file.write(_log_file(staged, number).read_text())
+            logfiles.write(folder, version + number, logfiles.read(staged, number))
 
     def replace(self, folder: Path, staged: Path, operation: str) -> None:
         """Commit the content of the table in `staged` as the next version of the one in `folder`.
@@ -150,82 +141,59 @@ class DeltaLogs:
         older version as readable as before. The staged data files move into `folder`. Only one writer at a time.
         """
         old, new = self._advanced(folder), self._advanced(staged)
-        now_ms = max(commit.info.get("timestamp", 0) for commit in new.commits)
-        actions: list[dict[str, Any]] = [
-            {
-                "commitInfo": {
-                    "timestamp": now_ms,
-                    "operation": operation,
-                    "operationParameters": {"isManaged": "true"},
-                    "isBlindAppend": False,
-                    "operationMetrics": {"numOutputRows": str(sum(commit.rows_added for commit in new.commits))},
-                }
-            },
+        info = _commit_info(operation, {"isManaged": "true"}, sum(commit.rows_added for commit in new.commits))
+        actions: list[logfiles.Action] = [
+            {"commitInfo": info},
             {"protocol": _wider(old.protocol, new.protocol)},
             {"metaData": {**new.metadata, "id": old.metadata["id"]}},
         ]
-        for path, add in old.files.items():
-            removed = {key: add[key] for key in ("partitionValues", "size", "deletionVector") if key in add}
-            about = {"path": path, "dataChange": True, "deletionTimestamp": now_ms, "extendedFileMetadata": True}
-            actions.append({"remove": {**about, **removed}})
-        for path, add in new.files.items():
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staged / path, target)
-            actions.append({"add": add})
-        with _log_file(folder, old.version + 1).open("x") as file:
-            file.write("\n".join(json.dumps(action, separators=(",", ":")) for action in actions) + "\n")
+        actions += (_removal(add, info["timestamp"]) for add in old.files.values())
+        actions += ({"add": add} for add in new.files.values())
+        _move(staged, folder)
+        logfiles.write(folder, old.version + 1, actions)
+
+    def exchange(self, folder: Path, cut: tuple[State, Path], added: Path, parameters: dict[str, str]) -> None:
+        """Commit in one version: the rows go that went from a snapshot, the rows of another table in `added` come.
+
+        `cut` is the snapshot's state before, and where it lies now. Files of both move into `folder`. Only one writer
+        at a time.
+        """
+        before, staged = cut
+        after, new = self._advanced(staged), self._advanced(added)
+        info = _commit_info("WRITE", parameters, sum(commit.rows_added for commit in new.commits))
+        actions: list[logfiles.Action] = [{"commitInfo": info}]
+        for path, add in before.files.items():
+            if after.files.get(path) != add:
+                actions.append(_removal(add, info["timestamp"]))
+        kept = [add for path, add in after.files.items() if before.files.get(path) != add]
+        actions += ({"add": add} for add in (*kept, *new.files.values()))
+        _move(staged, folder)
+        _move(added, folder)
+        logfiles.write(folder, self.version(folder) + 1, actions)
+
+    def alter(self, folder: Path, metadata: dict[str, Any], protocol: dict[str, Any], change: tuple[str, Any]) -> None:
+        """Commit another schema, comment or properties; `change` is the operation with its parameters.
+
+        Only one writer at a time.
+        """
+        old = self._advanced(folder)
+        actions: list[logfiles.Action] = [{"commitInfo": _commit_info(*change, 0)}]
+        if protocol != old.protocol:
+            actions.append({"protocol": protocol})
+        logfiles.write(folder, old.version + 1, [*actions, {"metaData": metadata}])
 
     def _advanced(self, folder: Path) -> State:
         with self._lock:
             state = self._states.setdefault(folder, State())
             while True:
                 try:
-                    actions = _actions(folder, state.version + 1)
+                    actions = logfiles.read(folder, state.version + 1)
                 except FileNotFoundError:
                     return state
                 _apply(state, actions)
                 recent = self._recent.setdefault(folder, {})
                 recent[state.version] = State(state.version, state.metadata, state.protocol, dict(state.files))
                 recent.pop(state.version - _RECENT, None)
-
-
-def amend_creation(folder: Path, *, nullable: bool, comment: str | None) -> None:
-    """Put right what the engine wrote for a new table, before anybody has read it.
-
-    `nullable`: every column takes NULL, as it does on Databricks after CREATE TABLE AS; the engine says NOT NULL where
-    the query can't yield one. The engine does not take a comment there either.
-    """
-    path = _log_file(folder, 0)
-    actions = _actions(folder, 0)
-    for action in actions:
-        if "metaData" not in action:
-            continue
-        about = action["metaData"]
-        about["description"] = comment
-        if nullable:
-            about["schemaString"] = json.dumps(_nullable(json.loads(about["schemaString"])))
-    path.with_suffix(".crc").unlink(missing_ok=True)
-    path.write_text("".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions))
-
-
-def _nullable(delta: Any) -> Any:
-    if isinstance(delta, list):
-        return [_nullable(each) for each in delta]
-    if not isinstance(delta, dict):
-        return delta
-    flags = {"nullable", "containsNull", "valueContainsNull"}
-    return {
-        key: True if key in flags else each if key == "metadata" else _nullable(each) for key, each in delta.items()
-    }
-
-
-def _log_file(folder: Path, version: int) -> Path:
-    return folder / "_delta_log" / f"{version:020}.json"
-
-
-def _actions(folder: Path, version: int) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _log_file(folder, version).read_text().splitlines() if line]
 
 
 def _apply(state: State, actions: list[dict[str, Any]]) -> None:
@@ -248,6 +216,34 @@ def _apply(state: State, actions: list[dict[str, Any]]) -> None:
             info = action["commitInfo"]
     state.version += 1
     state.commits.append(Commit(state.version, info, added, gained + added))
+
+
+def _commit_info(operation: str, parameters: dict[str, Any], rows: int) -> dict[str, Any]:
+    return {
+        "timestamp": time.time_ns() // 1_000_000,
+        "operation": operation,
+        "operationParameters": parameters,
+        "isBlindAppend": False,
+        "operationMetrics": {"numOutputRows": str(rows)},
+    }
+
+
+def _removal(add: dict[str, Any], now_ms: int) -> logfiles.Action:
+    about = {"path": add["path"], "dataChange": True, "deletionTimestamp": now_ms, "extendedFileMetadata": True}
+    return {"remove": about | {key: add[key] for key in ("partitionValues", "size", "deletionVector") if key in add}}
+
+
+def _move(staged: Path, folder: Path) -> None:
+    """Move data files and deletion vectors, but for what is there: links to the same files."""
+    for root, _, names in os.walk(staged):
+        where = Path(root).relative_to(staged)
+        if where.parts[:1] == ("_delta_log",):
+            continue
+        for name in names:
+            target = folder / where / name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(Path(root, name), target)
 
 
 def _rows(add: dict[str, Any]) -> int:
@@ -273,19 +269,20 @@ def _wider(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 def _column(field: dict[str, Any]) -> Column:
     about = field.get("metadata", {})
     return Column(
-        field["name"], _sql_type(field["type"]), field["nullable"], about.get("CURRENT_DEFAULT"), about.get("comment")
+        field["name"], sql_type(field["type"]), field["nullable"], about.get("CURRENT_DEFAULT"), about.get("comment")
     )
 
 
-def _sql_type(delta: Any) -> str:
+def sql_type(delta: Any) -> str:
+    """A type of a Delta schema as Spark writes it."""
     if isinstance(delta, str):
         return _TYPES.get(delta, delta)
     kind = delta["type"]
     if kind == "array":
-        return f"array<{_sql_type(delta['elementType'])}>"
+        return f"array<{sql_type(delta['elementType'])}>"
     if kind == "map":
-        return f"map<{_sql_type(delta['keyType'])},{_sql_type(delta['valueType'])}>"
+        return f"map<{sql_type(delta['keyType'])},{sql_type(delta['valueType'])}>"
     if kind == "struct":
-        fields = ",".join(f"{each['name']}:{_sql_type(each['type'])}" for each in delta["fields"])
+        fields = ",".join(f"{each['name']}:{sql_type(each['type'])}" for each in delta["fields"])
         return f"struct<{fields}>"
     raise ValueError(f"unknown Delta type {kind!r}")

@@ -1,7 +1,7 @@
-"""INSERT, UPDATE, DELETE, MERGE and TRUNCATE: made complete where the engine needs it, and counted from the Delta log.
+"""INSERT, UPDATE, DELETE, MERGE and TRUNCATE, counted from the Delta log.
 
-Sources: Databricks SQL reference, the pages of these statements (result columns num_affected_rows and so on; columns
-left out of an INSERT get their default, or NULL).
+Sources: Databricks SQL reference, the pages of these statements (result columns num_affected_rows and so on);
+Databricks docs, "Selectively overwrite data with Delta Lake" and "Error conditions" (DELTA_REPLACE_WHERE_MISMATCH).
 """
 
 from __future__ import annotations
@@ -12,36 +12,90 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import sqlglot
 from sqlglot import exp
 
-from .delta import Column
+from . import conflicts
+from .completing import complete_assignment, complete_insert, complete_merge_insert, reads, renamed
+from .delta import State
 from .execution import Execution, Outcome
-from .failures import SqlFailure, unresolved_column, unsupported
-from .names import TableName, quoted
-from .sqltext import make_exact, only, spark_sql
+from .failures import SqlFailure, unsupported
+from .names import TableName
+from .nullsafe import add_equations
+from .sqltext import full_name, make_exact, only, spark_sql
 from .timetravel import travel
+from .volumescans import file_path
 from .writing import Work, turn_on
+
+_SHOWN_PREDICATE = 1000  # characters
 
 
 def insert(run: Execution, tree: exp.Insert) -> Outcome:
     """INSERT INTO and INSERT OVERWRITE."""
-    only(tree, "this expression overwrite by_name", "INSERT")
+    only(tree, "this expression overwrite by_name where", "INSERT")
     target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
     if not isinstance(target, exp.Table):
         raise unsupported("this target of an INSERT")
     only(target, "this db catalog", "INSERT")
     names = [each.name for each in tree.this.expressions] if isinstance(tree.this, exp.Schema) else None
     overwrite = bool(tree.args.get("overwrite"))
+    if tree.args.get("where") is not None:
+        return _replace_where(run, tree, target, names, overwrite=overwrite)
     with _turn(run, tree, target) as work:
-        blind = not overwrite and not _reads(tree.expression, work.name)
+        blind = not overwrite and not reads(tree.expression, work.name)
 
         def sql_for(name: TableName) -> str:
-            return _complete_insert(run, work, _renamed(tree, work.name, name), names, overwrite, name)
+            return complete_insert(run, work, renamed(tree, work.name, name), names, overwrite, name)
 
         commits = work.commit(sql_for, blind=blind)
     added = sum(commit.rows_added if overwrite else commit.rows_gained for commit in commits)
     return _counts(num_affected_rows=added, num_inserted_rows=added)
+
+
+def _replace_where(
+    run: Execution, tree: exp.Insert, target: exp.Table, names: list[str] | None, *, overwrite: bool
+) -> Outcome:
+    """INSERT INTO t REPLACE WHERE predicate: rows that meet it go, the query's come, and those must meet it too."""
+    if names is not None or overwrite:
+        raise unsupported(f"REPLACE WHERE with {'OVERWRITE' if overwrite else 'a list of columns'}")
+    predicate = tree.args["where"]
+    if predicate.find(exp.Query) is not None:
+        raise unsupported("REPLACE WHERE with a query in its predicate")
+    with _turn(run, tree, target) as work:
+        if reads(tree.expression, work.name):
+            conflicts.refuse_other_changes(work, work.missed())
+        table = exp.to_table(work.name.sql, dialect="databricks")
+        misfits = exp.select("1").from_(table).where(exp.not_(exp.func("coalesce", predicate, exp.false())))
+        # Not a DELETE: with a thousand literals in the predicate the engine takes minutes to plan it.
+        delete = exp.merge(
+            f"WHEN NOT MATCHED BY SOURCE AND ({spark_sql(predicate)}) THEN DELETE",
+            into=table.copy(),
+            using="(SELECT 1 AS `_none`) AS `_none`",
+            on="`_none`.`_none` = 0",
+            dialect="databricks",
+        )
+        state = run.logs.state(work.folder)
+        empty = State(state.version, state.metadata, state.protocol)
+        with run.snapshots.of_state(work.name, work.folder, empty, "coming") as coming:
+            run.command(complete_insert(run, work, tree, None, False, coming.name))
+            run.logs.tidy(coming.folder, 0)
+            if run.row_found(spark_sql(renamed(misfits, work.name, coming.name))):
+                raise _mismatch(predicate)
+            come = run.logs.state(coming.folder)
+            added = sum(come.rows(path) for path in come.files)
+            parameters = {"mode": "Overwrite", "predicate": spark_sql(predicate)}
+            work.exchange(lambda name: spark_sql(renamed(delete, work.name, name)), coming.folder, parameters)
+    return _counts(num_affected_rows=added, num_inserted_rows=added)
+
+
+def _mismatch(predicate: exp.Expression) -> SqlFailure:
+    text = spark_sql(predicate)
+    shown = text if len(text) <= _SHOWN_PREDICATE else f"{text[:_SHOWN_PREDICATE]}..."
+    return SqlFailure(
+        "DELTA_REPLACE_WHERE_MISMATCH.INVARIANT_VIOLATION",
+        f"Written data does not conform to partial table overwrite condition or constraint '{shown}'. CHECK constraint "
+        f"EXPRESSION({shown}) violated by a row.",
+        "44000",
+    )
 
 
 def update(run: Execution, tree: exp.Update) -> Outcome:
@@ -49,8 +103,8 @@ def update(run: Execution, tree: exp.Update) -> Outcome:
     only(tree, "this expressions where", "UPDATE")
     with _turn(run, tree, tree.this) as work:
         for assignment in tree.expressions:
-            _complete_assignment(assignment, work.columns)
-        commits = work.commit(lambda name: spark_sql(_renamed(tree, work.name, name)))
+            complete_assignment(assignment, work.columns)
+        commits = work.commit(lambda name: spark_sql(renamed(tree, work.name, name)))
     return _counts(num_affected_rows=sum(commit.metric("numUpdatedRows") for commit in commits))
 
 
@@ -58,7 +112,7 @@ def delete(run: Execution, tree: exp.Delete) -> Outcome:
     """DELETE FROM."""
     only(tree, "this where", "DELETE")
     with _turn(run, tree, tree.this) as work:
-        commits = work.commit(lambda name: spark_sql(_renamed(tree, work.name, name)))
+        commits = work.commit(lambda name: spark_sql(renamed(tree, work.name, name)))
     return _counts(num_affected_rows=-sum(commit.rows_gained for commit in commits))
 
 
@@ -80,10 +134,11 @@ def merge(run: Execution, tree: exp.Merge) -> Outcome:
             action = when.args["then"]
             if isinstance(action, exp.Update):
                 for assignment in action.expressions:
-                    _complete_assignment(assignment, work.columns)
+                    complete_assignment(assignment, work.columns)
             elif isinstance(action, exp.Insert) and isinstance(action.this, exp.Tuple):
-                _complete_merge_insert(action, work.columns)
-        commits = work.commit(lambda name: spark_sql(_renamed(tree, work.name, name)))
+                complete_merge_insert(action, work.columns)
+        add_equations(tree, work.columns)
+        commits = work.commit(lambda name: spark_sql(renamed(tree, work.name, name)))
     inserted = sum(commit.metric("numTargetRowsInserted") for commit in commits)
     updated = sum(commit.metric("numTargetRowsUpdated") for commit in commits)
     deleted = sum(commit.metric("numTargetRowsDeleted") for commit in commits)
@@ -103,154 +158,12 @@ def _turn(run: Execution, tree: exp.Expression, target: exp.Expression) -> Itera
     if not isinstance(target, exp.Table):
         raise unsupported("this target of the statement")
     only(target, "this db catalog alias", "a changed table")
-    make_exact(tree, run.place, run.catalog, partial(travel, run))
-    parts = [part.name for part in target.parts]
-    if len(parts) != 3:
+    if file_path(target) is not None:
         raise unsupported("changes to files instead of a table")
-    with turn_on(run, TableName(*parts)) as work:
+    name = full_name(target, run.place)
+    make_exact(tree, run.place, run.catalog, partial(travel, run, target=name))
+    with turn_on(run, name) as work:
         yield work
-
-
-def _renamed(tree: exp.Expression, old: TableName, new: TableName) -> exp.Expression:
-    """The statement with one table under another name (of the same last part)."""
-    if old == new:
-        return tree
-    tree = tree.copy()
-    for table in tree.find_all(exp.Table):
-        if not isinstance(table.this, exp.Func) and [part.name for part in table.parts] == [
-            old.catalog,
-            old.schema,
-            old.table,
-        ]:
-            table.set("db", exp.to_identifier(new.schema, quoted=True))
-            table.set("catalog", exp.to_identifier(new.catalog, quoted=True))
-    for column in tree.find_all(exp.Column):
-        if column.args.get("db") and column.table.lower() == old.table and column.db.lower() == old.schema:
-            column.set("db", None)
-            column.set("catalog", None)
-    return tree
-
-
-# Making statements complete -----------------------------------------------------------------------
-
-
-def _complete_insert(
-    run: Execution, work: Work, tree: exp.Expression, names: list[str] | None, overwrite: bool, target: TableName
-) -> str:
-    """An INSERT that names every column and gives each a value of the column's type."""
-    verb = "INSERT OVERWRITE TABLE" if overwrite else "INSERT INTO"
-    head = f"{verb} {target.sql} ({', '.join(quoted(column.name) for column in work.columns)})"
-    source = tree.expression
-    if tree.args.get("by_name"):
-        if overwrite:
-            raise unsupported("INSERT OVERWRITE BY NAME")
-        names = run.column_names(spark_sql(source))
-    given = _positions(names, work.columns)
-    if isinstance(source, exp.Values):
-        rows = (_complete_row(row, given, work.columns) for row in source.expressions)
-        return f"{head} VALUES {', '.join(rows)}"
-    query = spark_sql(source)
-    width = len(run.column_names(query))
-    if width != len(given):
-        raise _arity(work, len(given), width)
-    aliases = [f"_c{index}" for index in range(width)]
-    values = []
-    for column in work.columns:  # each under its own name: the engine refuses two expressions of one text
-        value = f"q.{aliases[given[column.name]]}" if column.name in given else _otherwise(column)
-        values.append(f"{value} AS {quoted(column.name)}")
-    return f"{head} SELECT {', '.join(values)} FROM ({query}) AS q({', '.join(aliases)})"
-
-
-def _reads(source: exp.Expression, name: TableName) -> bool:
-    return any(
-        [part.name for part in table.parts] == [name.catalog, name.schema, name.table]
-        for table in source.find_all(exp.Table)
-        if not isinstance(table.this, exp.Func)
-    )
-
-
-def _complete_row(row: exp.Expression, given: dict[str, int], columns: list[Column]) -> str:
-    cells = row.expressions if isinstance(row, exp.Tuple) else [row]
-    if len(cells) != len(given):
-        raise SqlFailure(
-            "INSERT_COLUMN_ARITY_MISMATCH",
-            f"{len(given)} columns are to be written, but a row of VALUES has {len(cells)} values.",
-            "21S01",
-        )
-    whole = []
-    for column in columns:  # each with the column's type: the engine wants one type down all rows
-        if column.name in given:
-            whole.append(f"CAST({_typed(cells[given[column.name]], column)} AS {column.sql_type})")
-        else:
-            whole.append(_otherwise(column))
-    return f"({', '.join(whole)})"
-
-
-def _positions(names: list[str] | None, columns: list[Column]) -> dict[str, int]:
-    """Which value goes into which column, by the column's own spelling."""
-    if names is None:
-        return {column.name: index for index, column in enumerate(columns)}
-    by_name = {column.name.lower(): column.name for column in columns}
-    found: dict[str, int] = {}
-    for index, name in enumerate(names):
-        column = by_name.get(name.lower())
-        if column is None:
-            raise unresolved_column(quoted(name))
-        if column in found:
-            raise SqlFailure("COLUMN_ALREADY_EXISTS", f"The column `{name}` is given twice.", "42711")
-        found[column] = index
-    return found
-
-
-def _complete_assignment(assignment: exp.Expression, columns: list[Column]) -> None:
-    """SET column = NULL or DEFAULT, as an expression of the column's type."""
-    if not isinstance(assignment, exp.EQ):
-        return
-    name = assignment.this.name
-    column = next((each for each in columns if each.name.lower() == name.lower()), None)
-    if column is None:
-        raise unresolved_column(quoted(name))
-    assignment.set("expression", sqlglot.parse_one(_typed(assignment.expression, column), dialect="spark"))
-
-
-def _complete_merge_insert(action: exp.Insert, columns: list[Column]) -> None:
-    names = [each.name for each in action.this.expressions]
-    given = _positions(names, columns)
-    values = action.expression.expressions
-    if len(values) != len(names):
-        raise SqlFailure(
-            "INSERT_COLUMN_ARITY_MISMATCH", f"{len(names)} columns are named, {len(values)} values given.", "21S01"
-        )
-    cells = [
-        _typed(values[given[column.name]], column) if column.name in given else _otherwise(column) for column in columns
-    ]
-    action.set("this", exp.Tuple(expressions=[exp.to_identifier(column.name, quoted=True) for column in columns]))
-    action.set("expression", exp.Tuple(expressions=[sqlglot.parse_one(cell, dialect="spark") for cell in cells]))
-
-
-def _typed(value: exp.Expression, column: Column) -> str:
-    """A value for a column: DEFAULT becomes the default, a bare NULL gets the column's type."""
-    if isinstance(value, exp.Column) and value.name.upper() == "DEFAULT" and len(value.parts) == 1:
-        return _otherwise(column)
-    if isinstance(value, exp.Null):
-        return f"CAST(NULL AS {column.sql_type})"
-    return spark_sql(value)
-
-
-def _otherwise(column: Column) -> str:
-    """What a column holds that was given no value."""
-    if column.default is None:
-        return f"CAST(NULL AS {column.sql_type})"
-    return f"CAST({column.default} AS {column.sql_type})"
-
-
-def _arity(work: Work, wanted: int, found: int) -> SqlFailure:
-    kind = "NOT_ENOUGH_DATA_COLUMNS" if found < wanted else "TOO_MANY_DATA_COLUMNS"
-    return SqlFailure(
-        f"INSERT_COLUMN_ARITY_MISMATCH.{kind}",
-        f"Cannot write to {work.name.sql}: {wanted} columns are to be written, the query has {found}.",
-        "21S01",
-    )
 
 
 def _counts(**counts: int) -> Outcome:

@@ -92,6 +92,11 @@ class Execution:
             raise Canceled
         self.engine.run(sql, self.tag)
 
+    def row_found(self, sql: str) -> bool:
+        """Whether a query without parameters has a row."""
+        _, tables = self.engine.rows(f"{sql} LIMIT 1", {}, self.tag)
+        return any(table.num_rows for table in tables)
+
     def column_names(self, sql: str) -> list[str]:
         """The result columns of a query, without running it."""
         return self.engine.column_names(sql)

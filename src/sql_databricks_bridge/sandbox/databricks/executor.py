@@ -14,7 +14,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from . import ddl, dml, shows
+from . import alter, ddl, dml, shows
 from .execution import Execution, Outcome, Parameter
 from .failures import SqlFailure, unsupported
 from .sqltext import exact_query, read
@@ -24,6 +24,7 @@ _COMPLEX = {exp.DataType.Type.ARRAY, exp.DataType.Type.MAP, exp.DataType.Type.ST
 _HANDLERS: dict[type[exp.Expression], Callable[[Execution, Any], Outcome]] = {
     **dml.HANDLERS,
     **ddl.HANDLERS,
+    **alter.HANDLERS,
     exp.Describe: shows.describe,
 }
 
@@ -45,6 +46,8 @@ def execute(run: Execution, text: str) -> Outcome:
         return run.query(exact_query(statement, run.place, run.catalog, partial(travel, run)))
     for marker in list(tree.find_all(exp.Placeholder)):
         marker.replace(run.parameters[marker.name].expression())
+    if isinstance(tree, exp.Command) and statement.words[0] == "ALTER":
+        return alter.alter_columns(run, statement)
     handler = _HANDLERS.get(type(tree))
     if handler is None:
         raise unsupported(f"{' '.join(statement.words[:2])} statements")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from .raising import raised_message
+
 
 class SqlFailure(Exception):
     """A statement that ends FAILED. `condition` is the error condition's name, such as TABLE_OR_VIEW_NOT_FOUND."""
@@ -96,6 +98,8 @@ def from_engine(error: Exception) -> SqlFailure:
     """The failure for an exception of Sail's client. What is not known keeps Sail's words under ENGINE_ERROR."""
     text = str(error).strip()
     lowered = text.lower()
+    if (raised := raised_message(text)) is not None:
+        return SqlFailure("USER_RAISED_EXCEPTION", raised, "P0001")
     if "cannot resolve attribute" in lowered:
         name = ".".join(f"`{part}`" for part in re.findall(r'Identifier\("(.*?)"\)', text))
         return unresolved_column(name)

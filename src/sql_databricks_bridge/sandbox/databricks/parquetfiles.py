@@ -46,6 +46,12 @@ def check(where: str, shown: str) -> None:
             _check_old_dates(parquet.metadata)
 
 
+def columns(where: str) -> list[tuple[str, str]]:
+    """Names and types of the columns of the first file at a local path, in their order."""
+    schema = pq.read_schema(next(_files(where)))
+    return [(field.name, str(field.type)) for field in schema]
+
+
 def _files(where: str) -> Iterator[Path]:
     matches = glob.glob(where) if glob.has_magic(where) else [where]
     for match in map(Path, matches):

@@ -1,7 +1,7 @@
 """SHOW and DESCRIBE, answered from the catalog and the Delta logs.
 
 Sources: Databricks SQL reference, "SHOW TABLES", "SHOW SCHEMAS", "SHOW CATALOGS", "SHOW VOLUMES", "SHOW COLUMNS",
-"DESCRIBE TABLE", "DESCRIBE HISTORY".
+"SHOW TBLPROPERTIES", "DESCRIBE TABLE", "DESCRIBE HISTORY".
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from sqlglot import exp, parse_one
 from .errors import ApiError
 from .execution import Execution, Outcome
 from .failures import SqlFailure, syntax_error, unsupported
-from .names import Place
+from .names import Place, quoted
 from .sqltext import Statement, existing
 
 _SHOWN = ("CATALOGS", "SCHEMAS", "DATABASES", "TABLES", "VOLUMES", "COLUMNS")
+_SKIPPING = "delta.dataSkippingNumIndexedCols"
 _STRINGS = pa.map_(pa.string(), pa.string())
 _HISTORY = pa.schema(
     [
@@ -44,6 +45,8 @@ def bare(run: Execution, statement: Statement) -> Outcome:
     words = statement.words
     if words[0] in ("DESCRIBE", "DESC") and words[1] == "HISTORY":
         return _history(run, statement)
+    if words[:2] == ["SHOW", "TBLPROPERTIES"]:
+        return _properties(run, statement)
     if words[0] == "SHOW" and words[1:2] and words[1] in _SHOWN:
         what, rest = words[1], statement.tokens[2:]
         name = _in_clause(rest, needs_table=what == "COLUMNS")
@@ -130,6 +133,30 @@ def _history(run: Execution, statement: Statement) -> Outcome:
         for commit in commits
     ]
     return Outcome(_HISTORY, iter([pa.Table.from_pylist(rows, schema=_HISTORY)]))
+
+
+def _properties(run: Execution, statement: Statement) -> Outcome:
+    """SHOW TBLPROPERTIES t [('key')]."""
+    tokens, wanted = statement.tokens[2:], None
+    if len(tokens) > 3 and [each.text for each in tokens[-3::2]] == ["(", ")"]:
+        wanted, tokens = tokens[-2].text, tokens[:-3]
+    parts, separators = tokens[0::2], tokens[1::2]
+    if not parts or any(each.text != "." for each in separators) or len(parts) != len(separators) + 1:
+        raise unsupported("this SHOW TBLPROPERTIES statement; the key is one string in parentheses")
+    named = exp.to_table(quoted(*(each.text for each in parts)), dialect="databricks")
+    name = existing(named, run.place, run.catalog)
+    table = run.catalog.table(name.catalog, name.schema, name.table)
+    state = run.logs.state(run.catalog.table_folder(table))
+    found = {key: str(value) for key, value in state.metadata.get("configuration", {}).items()}
+    if found.get(_SKIPPING) == "0":
+        del found[_SKIPPING]  # the stand-in's own
+    features = set(state.protocol.get("readerFeatures") or ()) | set(state.protocol.get("writerFeatures") or ())
+    found |= {f"delta.feature.{feature}": "supported" for feature in features}
+    found |= {f"delta.{each}": str(state.protocol[each]) for each in ("minReaderVersion", "minWriterVersion")}
+    if wanted is not None:
+        shown = ".".join((name.catalog, name.schema, name.table))
+        found = {wanted: found.get(wanted, f"Table {shown} does not have property: {wanted}")}
+    return _strings(("key", "value"), sorted(found.items()))
 
 
 def _texts(values: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -54,9 +54,9 @@ class Snapshots:
             return self._kept[key]
 
     @contextmanager
-    def of_state(self, name: TableName, folder: Path, state: State) -> Iterator[Snapshot]:
-        """A snapshot to write on, for who has the turn on the table; it is gone afterwards."""
-        made = self._make(name, folder, state, f"_turn_{folder.name}")
+    def of_state(self, name: TableName, folder: Path, state: State, use: str = "turn") -> Iterator[Snapshot]:
+        """A snapshot to write on, for who has the turn on the table and one `use` of each; it is gone afterwards."""
+        made = self._make(name, folder, state, f"_{use}_{folder.name}")
         try:
             yield made
         finally:

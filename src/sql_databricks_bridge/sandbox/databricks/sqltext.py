@@ -7,9 +7,7 @@ three-part ones, and files of volumes (`parquet.` + path, `read_files(...)`) bec
 
 from __future__ import annotations
 
-import glob
 import logging
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -17,22 +15,19 @@ import sqlglot
 from sqlglot import Token, TokenType, exp
 from sqlglot.errors import SqlglotError
 
-from . import fromjson, parquetfiles
+from . import fromjson, raising, volumescans
 from .catalog import UnityCatalog
-from .errors import ApiError
 from .failures import SqlFailure, syntax_error, table_not_found, unsupported
 from .names import Place, TableName, quoted
-from .paths import local, parse
 
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it warns of every statement that it keeps as a bare command
 
 _HISTORY = (["DESCRIBE", "HISTORY"], ["DESC", "HISTORY"])
 _TOKENS_ONLY = (*_HISTORY, ["DESCRIBE", "DETAIL"], ["DESC", "DETAIL"])
-_FILE_FORMATS = {"parquet", "delta", "csv", "json", "text", "avro", "orc", "binaryfile", "xml"}
 
 
-Travel = Callable[[TableName, exp.Version], TableName]
-"""From a table and its temporal specification to the name of the snapshot."""
+Travel = Callable[[TableName, exp.Version | None], TableName]
+"""From a table and its temporal specification to the name that the engine has for it."""
 
 
 @dataclass(slots=True)
@@ -56,8 +51,9 @@ def read(text: str) -> Statement:
             text = text[: tokens.pop().start]
         if not tokens:
             raise syntax_error("end of input")
-        if (right := fromjson.rewritten(text, tokens)) != text:
-            text, tokens = right, list(sqlglot.tokenize(right, dialect="databricks"))
+        for rewrite in (fromjson.rewritten, raising.marked):
+            if (right := rewrite(text, tokens)) != text:
+                text, tokens = right, list(sqlglot.tokenize(right, dialect="databricks"))
         if tokens[0].text.upper() == "SHOW":  # sqlglot keeps the rest as one string
             tokens[1:] = sqlglot.tokenize(text[tokens[0].end + 1 :], dialect="databricks")
         words = [token.text.upper() for token in tokens]
@@ -65,6 +61,8 @@ def read(text: str) -> Statement:
             return Statement(text, tokens, None, words)
         if any(words[index : index + 2] in _HISTORY for index in range(1, len(words))):
             raise unsupported("DESCRIBE HISTORY inside another statement; run it on its own")
+        if words[:2] == ["COMMENT", "ON"] and words[-2:] == ["IS", "NULL"]:
+            raise unsupported("COMMENT ON ... IS NULL; an empty string says as much")
         trees = sqlglot.parse(text, dialect="databricks")
     except SqlglotError as error:
         raise syntax_error(f"the place that is marked here: {_plain(error)}") from error
@@ -83,11 +81,11 @@ def exact_query(statement: Statement, place: Place, catalog: UnityCatalog, trave
     for table in _named_tables(statement.tree):
         first, last = _span(table)
         if isinstance(table.this, exp.Func):
-            scan = _read_files(table.this, catalog)
+            scan = volumescans.read_files(table.this, catalog)
             if scan is not None:
                 edits.append((first, _closing_parenthesis(statement.tokens, first), scan))
-        elif (path := _file_path(table)) is not None:
-            edits.append((first, last, _scan(path, catalog)))
+        elif (path := volumescans.file_path(table)) is not None:
+            edits.append((first, last, volumescans.scan(path, catalog)))
         else:
             name, version = existing(table, place, catalog), table.args.get("version")
             if version is not None and travel is not None:
@@ -100,24 +98,21 @@ def exact_query(statement: Statement, place: Place, catalog: UnityCatalog, trave
 
 
 def make_exact(tree: exp.Expression, place: Place, catalog: UnityCatalog, travel: Travel) -> None:
-    """Replace the names in a tree (of DML) by exact ones."""
+    """Replace the names in a tree (of a change) by exact ones."""
     for table in list(_named_tables(tree)):
-        if isinstance(table.this, exp.Func):
-            scan = _read_files(table.this, catalog)
-            if scan is not None:
-                inner = sqlglot.parse_one(f"SELECT * FROM {scan}", dialect="databricks").find(exp.Subquery)
-                assert inner is not None
-                inner.set("alias", table.args.get("alias"))
-                table.replace(inner)
+        path, scan = volumescans.file_path(table), None
+        if path is not None:
+            scan = volumescans.scan(path, catalog)
+        elif isinstance(table.this, exp.Func):
+            scan = volumescans.read_files(table.this, catalog)
+        if scan is not None:
+            inner = sqlglot.parse_one(f"SELECT * FROM {scan}", dialect="databricks").args["from_"].this
+            inner.set("alias", table.args.get("alias"))
+            table.replace(inner)
+        if path is not None or isinstance(table.this, exp.Func):
             continue
-        if (path := _file_path(table)) is not None:
-            table.set("this", exp.to_identifier(_scan_path(path, catalog), quoted=True))
-            table.set("db", exp.to_identifier("parquet"))
-            continue
-        name, version = existing(table, place, catalog), table.args.get("version")
-        if version is not None:
-            name = travel(name, version)
-            table.set("version", None)
+        name = travel(existing(table, place, catalog), table.args.get("version"))
+        table.set("version", None)
         table.set("this", exp.to_identifier(name.table, quoted=True))
         table.set("db", exp.to_identifier(name.schema, quoted=True))
         table.set("catalog", exp.to_identifier(name.catalog, quoted=True))
@@ -196,62 +191,6 @@ def _closing_parenthesis(tokens: list[Token], start: int) -> int:
         if token.token_type is TokenType.R_PAREN and depth == 0:
             return token.end
     raise syntax_error("end of input")
-
-
-# Files of volumes ---------------------------------------------------------------------------------
-
-
-def _file_path(table: exp.Table) -> str | None:
-    """The path in a name such as parquet.`/Volumes/...`, or None. Other formats are refused."""
-    parts = [part.name for part in table.parts]
-    if len(parts) != 2 or parts[0].lower() not in _FILE_FORMATS or ("/" not in parts[1] and ":" not in parts[1]):
-        return None
-    if parts[0].lower() != "parquet":
-        raise unsupported(f"files of the format {parts[0]}, only parquet")
-    return parts[1]
-
-
-def _read_files(function: exp.Func, catalog: UnityCatalog) -> str | None:
-    """A scan for read_files('/Volumes/...', format => 'parquet'), or None for another table function.
-
-    Source: SQL reference, "read_files table-valued function": where the schema is inferred, the column _rescued_data
-    is added.
-    """
-    name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
-    if name.lower() != "read_files":
-        return None
-    positional = [each for each in function.expressions if not isinstance(each, exp.Kwarg)]
-    options = {each.name.lower(): each.expression for each in function.expressions if isinstance(each, exp.Kwarg)}
-    if len(positional) != 1 or not _is_string(positional[0]):
-        raise unsupported("read_files without exactly one path, given as a string")
-    chosen = options.pop("format", None)
-    if chosen is None or not _is_string(chosen) or chosen.name.lower() != "parquet":
-        raise unsupported("read_files with another format than format => 'parquet'")
-    if options:
-        raise unsupported(f"the option {min(options)} of read_files")
-    return f"(SELECT *, CAST(NULL AS STRING) AS _rescued_data FROM {_scan(positional[0].name, catalog)})"
-
-
-def _is_string(node: exp.Expression) -> bool:
-    return isinstance(node, exp.Literal) and node.is_string
-
-
-def _scan(path: str, catalog: UnityCatalog) -> str:
-    return f"parquet.{quoted(_scan_path(path, catalog))}"
-
-
-def _scan_path(path: str, catalog: UnityCatalog) -> str:
-    try:
-        where = str(local(catalog, parse(path.removeprefix("dbfs:"))))
-    except ApiError as error:
-        condition = error.metadata.get("unity_catalog_error_code")
-        if condition is None:
-            raise unsupported(f"the path {path!r}, only paths in volumes (/Volumes/...)") from error
-        raise SqlFailure("PATH_NOT_FOUND", f"Path does not exist: {path}. {error.message}", "42K03") from error
-    if not (glob.glob(where) if glob.has_magic(where) else os.path.exists(where)):
-        raise SqlFailure("PATH_NOT_FOUND", f"Path does not exist: {path}.", "42K03")
-    parquetfiles.check(where, path)
-    return where
 
 
 def _plain(error: SqlglotError) -> str:

@@ -1,4 +1,4 @@
-"""`VERSION AS OF` and `TIMESTAMP AS OF`: which version is meant, and the snapshot that holds it.
+"""Which version of a table a statement reads, and the snapshot that holds it: `VERSION AS OF`, `TIMESTAMP AS OF`.
 
 Sources: Databricks SQL reference, "table reference" (temporal specification); Databricks docs, "Work with table
 history" and "Error conditions" (DELTA_VERSION_NOT_FOUND, DELTA_TIMESTAMP_*).
@@ -16,14 +16,26 @@ from .failures import SqlFailure, unsupported
 from .names import TableName
 
 
-def travel(run: Execution, name: TableName, wanted: exp.Version) -> TableName:
-    """The engine's name for a table at a version. Raises `SqlFailure` for a version that is not there."""
+def travel(run: Execution, name: TableName, wanted: exp.Version | None, target: TableName | None = None) -> TableName:
+    """The engine's name for a table at a version. Raises `SqlFailure` for a version that is not there.
+
+    Without a version it is the table as it was when the statement was accepted: what was committed to it since then the
+    statement has not seen, and nobody tells it. The `target` of a change is left alone; its conflicts are looked for.
+    """
+    if wanted is None:
+        return name if name == target else _as_accepted(run, name)
     folder = run.catalog.table_folder(run.catalog.table(name.catalog, name.schema, name.table))
     value = wanted.expression
     if not isinstance(value, exp.Literal):
         raise unsupported(f"{wanted.name} AS OF with anything but a literal")
     version = _numbered(run, folder, value.name) if wanted.name == "VERSION" else _timed(run, folder, value.name)
     return run.snapshots.at_version(name, folder, version).name
+
+
+def _as_accepted(run: Execution, name: TableName) -> TableName:
+    folder = run.catalog.table_folder(run.catalog.table(name.catalog, name.schema, name.table))
+    missed = run.writers.missed(folder, run.began) if run.writers.detect else []
+    return run.snapshots.at_version(name, folder, missed[0].version - 1).name if missed else name
 
 
 def _numbered(run: Execution, folder: Path, text: str) -> int:

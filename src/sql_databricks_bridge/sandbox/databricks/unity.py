@@ -181,7 +181,9 @@ def _table(
     }
     if columns:
         shown["columns"] = workspace.table_columns(table)
-        comment = workspace.statements.logs.description(workspace.catalog.table_folder(table))
+        folder = workspace.catalog.table_folder(table)
+        shown["properties"] = workspace.statements.logs.properties(folder)
+        comment = workspace.statements.logs.description(folder)
         if comment is not None:
             shown["comment"] = comment
     return shown

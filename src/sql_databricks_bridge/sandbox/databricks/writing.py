@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import conflicts
 from .catalog import Table
-from .delta import Column, Commit
+from .delta import Column, Commit, State
 from .execution import Canceled, Execution
 from .names import TableName
 
@@ -108,7 +108,7 @@ class Work:
         """
         run, folder = self.run, self.folder
         before = run.logs.version(folder)
-        missed = run.writers.missed(folder, run.began) if run.writers.detect else []
+        missed = self.missed()
         conflicts.refuse_changed_metadata(self, missed)
         if blind or not missed:
             run.command(sql_for(self.name))
@@ -118,6 +118,22 @@ class Work:
         commits = run.logs.commits(folder, after=before)
         run.writers.committed(folder, (commit.version for commit in commits), blind=blind)
         return commits
+
+    def exchange(self, delete_for: Callable[[TableName], str], added: Path, parameters: dict[str, str]) -> None:
+        """Commit in one version that the rows of a DELETE go and those of the table in the folder `added` come."""
+        run, folder = self.run, self.folder
+        missed = self.missed()
+        conflicts.refuse_changed_metadata(self, missed)
+
+        def finish(before: State, staged: Path) -> None:
+            run.logs.exchange(folder, (before, staged), added, parameters)
+
+        conflicts.commit_over(self, missed, delete_for, finish)
+        run.writers.committed(folder, [run.logs.version(folder)], blind=False)
+
+    def missed(self) -> list[Missed]:
+        """The commits to the table since the statement was accepted; none where statements only take turns."""
+        return self.run.writers.missed(self.folder, self.run.began) if self.run.writers.detect else []
 
 
 @contextmanager

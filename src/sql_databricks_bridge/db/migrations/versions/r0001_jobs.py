@@ -1,4 +1,4 @@
-"""Jobs, their queries, idempotency keys, anchors of audit files."""
+"""Jobs, their queries, idempotency keys, anchors of audit files, schedules."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("path", long_text()),
         sa.Column("error", long_text()),
         sa.Column("warnings", long_text(), nullable=False, comment="a JSON array of strings"),
+        sa.Column("publication", long_text(), comment="what became of its table, as JSON"),
         sa.PrimaryKeyConstraint("job_id", "position", name="pk_bridge_job_queries"),
         sa.ForeignKeyConstraint(
             ["job_id"], ["bridge_jobs.job_id"], name="fk_bridge_job_queries_bridge_jobs", ondelete="CASCADE"
@@ -84,4 +85,17 @@ def upgrade() -> None:
         sa.Column("digest", exact(128), nullable=False),
         sa.Column("updated_at", Moment, nullable=False),
         sa.PrimaryKeyConstraint("file", name="pk_bridge_audit_anchors"),
+    )
+    op.create_table(
+        "bridge_schedules",
+        sa.Column("country", exact(255), nullable=False),
+        sa.Column("name", exact(255), nullable=False),
+        sa.Column("definition", exact(512), nullable=False, comment="cron expression and time zone"),
+        sa.Column("last_due", Moment, nullable=False, comment="every due moment up to it is decided"),
+        sa.Column("decision", exact(16), nullable=False, comment="what became of the last one"),
+        sa.Column("reason", long_text()),
+        sa.Column("job_id", exact(64), comment="the last job that was queued"),
+        sa.Column("wanted_due", Moment, comment="seen in time, but not queued yet"),
+        sa.Column("updated_at", Moment, nullable=False),
+        sa.PrimaryKeyConstraint("country", "name", name="pk_bridge_schedules"),
     )

@@ -233,7 +233,9 @@ def _min(b: B, node: n.Func, scope: Scope) -> Ex:
         return _agg(f"tsql.{'word' if word_sort(t) else 'ci'}_{pg}({ex.sql}){over}", t)
     if t.name == "datetimeoffset":
         return _agg(f"tsql.dto_{pg}({ex.sql}){over}", t)
-    if t.name in ("uniqueidentifier", "hierarchyid", "geometry", "geography"):
+    if t.name == "uniqueidentifier":
+        return _agg(f"tsql.key_guid({pg}(tsql.guid_key({ex.sql})){over})", t)
+    if t.name in ("hierarchyid", "geometry", "geography"):
         raise unsupported(f"{node.name} of {t.name}", node.line)
     return _agg(f"{pg}({ex.sql}){over}", t)
 

@@ -25,6 +25,7 @@ class Ex:
     computed: bool = False
     column: bool = False  # a bare column
     key: str | None = None  # a stored comparison key of that column
+    measure: str | None = None  # LEN of it, where that is cheaper to compute than from the text
 
     def but(self, **changes: object) -> Ex:
         return replace(self, **changes)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import nodes as n
+from . import row_versions
 from .errors import error, unsupported
 from .pg import PgSession
 from .table import ForeignKey, Table
@@ -81,7 +82,7 @@ def install(maker: TableMaker, table: Table, target: Table, key: ForeignKey) -> 
     """Make, or make again, the functions that carry out a key's updating actions."""
     pairs = [(maker.required(table, a, 0), maker.required(target, b, 0)) for a, b in
              zip(key.columns, key.target_columns, strict=True)]  # fmt: skip
-    stamp = [f"{c.pg} = int8send(nextval('tsql.row_versions'))" for c in table.columns if c.type.name == "timestamp"]
+    stamp = [f"{c.pg} = {row_versions.next_value(table)}" for c in table.columns if c.type.name == "timestamp"]
     stamp += [f"{c.pg} = DEFAULT" for c in table.columns if c.generated == "ROW START"]
     where = " AND ".join(f"{a.key_pg} = OLD.{b.key_pg}" for a, b in pairs)
     changed = " OR ".join(f"NEW.{b.pg} IS DISTINCT FROM OLD.{b.pg}" for _, b in pairs)

@@ -85,6 +85,7 @@ def create_database(pg: PgSession, name: str, *, snapshot: bool = False) -> int:
     )
     pg.run(f"INSERT INTO tsql.schemas SELECT {new}, id, name, lname FROM tsql.schemas WHERE dbid = 1 AND id <= 4")
     pg.run(f"CREATE SCHEMA d{new}")
+    pg.run(f"CREATE SEQUENCE d{new}.row_versions AS int8 START 2001")
     return new
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..contract import Event
 from . import nodes as n
+from . import row_versions
 from .bound import Source
 from .convert import assign
 from .ddl import TableMaker
@@ -97,7 +98,7 @@ def _run(
 
 def stamps(table: Table) -> list[tuple[str, str]]:
     """What every UPDATE sets by itself: the rowversion and the period's start."""
-    out = [(c.pg, "int8send(nextval('tsql.row_versions'))") for c in table.columns if c.type.name == "timestamp"]
+    out = [(c.pg, row_versions.next_value(table)) for c in table.columns if c.type.name == "timestamp"]
     return out + [(c.pg, "DEFAULT") for c in table.columns if c.generated == "ROW START"]
 
 

@@ -7,6 +7,7 @@ not allow. Strings are cut by CAST, checked on assignment (see `assign`).
 from __future__ import annotations
 
 from ..contract import MAX_LENGTH, SqlType
+from . import canonical
 from .bound import Ex, typed_null, value
 from .errors import error, unsupported
 from .types import (
@@ -82,7 +83,16 @@ class Converter:
         if constant is not None and target.length not in (None, MAX_LENGTH):
             constant = constant[: target.length] if "n" not in target.name[:1] else None
         out = value(sql, target, ex, nullable=nullable)
-        return out.but(constant=constant)
+        return out.but(constant=constant, measure=self._measure(ex, out))
+
+    def _measure(self, ex: Ex, out: Ex) -> str | None:
+        """LEN of the text of a number, a date or bytes: no blank to leave out, no character beyond ASCII."""
+        if out.type.name not in ("varchar", "nvarchar") or out.type.length != MAX_LENGTH:
+            return None
+        source = ex.type
+        if _family(source) in ("num", "time", "guid") or (_family(source) == "bin" and self.style in (1, 2)):
+            return canonical.width(ex.sql, source, self.style) or f"octet_length({out.sql})"
+        return ex.measure
 
     def _handler(self, s: SqlType, t: SqlType):  # type: ignore[no-untyped-def]
         family = _family(t)
@@ -151,7 +161,10 @@ class Converter:
         if t.name == "bit":
             return f"(tsql.bytes_int({sql}, 1) <> 0)"
         if t.name in INTEGERS:
-            return f"tsql.bytes_int({sql}, {_INT_BYTES[t.name]})::{_PG_INT[t.name]}"
+            size = _INT_BYTES[t.name]
+            if size in (4, 8) and s.length != MAX_LENGTH and 0 < (s.length or 0) <= size:
+                return f"({sql})::{_PG_INT[t.name]}"  # PostgreSQL's cast pads with zeros on the left too
+            return f"tsql.bytes_int({sql}, {size})::{_PG_INT[t.name]}"
         raise unsupported(f"converting {s.name} to {t.name}")
 
     def _time_num(self, sql: str, s: SqlType, t: SqlType) -> str:
@@ -190,23 +203,20 @@ class Converter:
         if s.name == "bit":
             text = f"({sql})::int4::text"
         elif s.name in MONEYS:
-            text = f"tsql.money_text({sql}, {style if style in (0, 1, 2) else 0})"
+            exact = f"({sql})::numeric(19,4)::text"
+            text = exact if style == 2 else f"tsql.money_text({sql}, {style if style == 1 else 0})"
         elif s.name in FLOATS:
-            digits = 6 if style == 0 else {1: 8, 2: 16, 3: 17}.get(style, 0)
-            if not digits:
+            written = canonical.exponent(sql, s, style)
+            if written is None and style:
                 raise unsupported(f"CONVERT of {s.name} with style {style}")
-            name = "float_text" if style == 0 else "float_exp"
-            text = (
-                f"tsql.{name}(({sql})::float8, {digits})"
-                if s.name == "float"
-                else f"tsql.{name}(({sql})::text::float8, {digits})"
-            )
+            wide = f"({sql})::float8" if s.name == "float" else f"({sql})::text::float8"
+            text = written or f"tsql.float_text({wide}, 6)"
         elif s.name in DECIMALS:
             text = f"({sql})::numeric({s.precision},{s.scale})::text"
         else:
             text = f"({sql})::text"
-        if t.length in (None, MAX_LENGTH):
-            return text
+        if t.length in (None, MAX_LENGTH) or (t.length or 0) >= display_size(s):
+            return f"rpad({text}, {t.length})" if t.name in ("char", "nchar") else text
         source = "money" if s.name in MONEYS else s.name
         text = f"tsql.{self.try_}fit_text({text}, {t.length}, '{source}', '{t.name}')"
         return f"rpad({text}, {t.length})" if t.name in ("char", "nchar") else text
@@ -214,20 +224,19 @@ class Converter:
     def _time_str(self, sql: str, s: SqlType, t: SqlType) -> str:
         default = 0 if s.name in ("datetime", "smalldatetime") else 121
         style = default if self.style is None else self.style
+        fast = canonical.moment(sql, s, style)
+        if fast is not None:
+            return self._cut(fast, t)
         ticks = to_ticks(sql, s)
         scale = 0 if s.name == "smalldatetime" else (s.scale or 0)
         if s.name == "datetimeoffset":
-            if style not in (20, 21, 25, 120, 121, 126):
-                raise unsupported(f"CONVERT of datetimeoffset with style {style}")
-            body = f"tsql.moment_text({ticks}, {0 if style in (20, 120) else scale}, 'datetime2', {style})"
-            gap = "" if style == 126 else " "
-            return self._cut(f"({body} || '{gap}' || tsql.offset_text(({sql}).off))", t)
+            raise unsupported(f"CONVERT of datetimeoffset with style {style}")
         return self._cut(f"tsql.moment_text({ticks}, {scale}, '{s.name}', {style})", t)
 
     def _guid_str(self, sql: str, _s: SqlType, t: SqlType) -> str:
         text = f"upper(({sql})::text)"
-        if t.length in (None, MAX_LENGTH):
-            return text
+        if t.length in (None, MAX_LENGTH) or (t.length or 0) >= 36:
+            return f"rpad({text}, {t.length})" if t.name in ("char", "nchar") else text
         text = f"tsql.{self.try_}fit_text({text}, {t.length}, 'uniqueidentifier', '{t.name}')"
         return f"rpad({text}, {t.length})" if t.name in ("char", "nchar") else text
 

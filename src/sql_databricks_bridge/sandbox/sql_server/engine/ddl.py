@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..contract import MAX_LENGTH
-from . import cascades, catalog
+from . import cascades, catalog, row_versions
 from . import nodes as n
 from .bound import Source, SourceColumn
 from .computed import bind_computed, not_immutable, period_default
@@ -37,7 +37,7 @@ def key_expression(column: TableColumn) -> str:
     return f"({sql}).utc"
 
 
-def column_sql(column: TableColumn) -> str:
+def column_sql(column: TableColumn, table: Table) -> str:
     """One column for PostgreSQL's CREATE TABLE; identity values come from a sequence of its own."""
     parts = [column.pg, pg_type(column.type)]
     if not column.nullable:
@@ -55,7 +55,7 @@ def column_sql(column: TableColumn) -> str:
     elif column.generated is not None:
         parts.append(f"DEFAULT {period_default(column)}")
     elif column.type.name == "timestamp":
-        parts.append("DEFAULT int8send(nextval('tsql.row_versions'))")
+        parts.append(f"DEFAULT {row_versions.next_value(table)}")
     return " ".join(parts)
 
 
@@ -212,9 +212,9 @@ class TableMaker:
 
     def create(self, table: Table, columns: list[n.ColumnDef], constraints: list[n.Constraint]) -> None:
         """Make it in PostgreSQL, with its constraints."""
-        texts = [column_sql(c) for c in table.columns]
+        texts = [column_sql(c, table) for c in table.columns]
         texts += [
-            f"{c.key_pg} {_key_type(c)} GENERATED ALWAYS AS ({key_expression(c)}) STORED"
+            f"{c.key_pg} {c.key_type} GENERATED ALWAYS AS ({key_expression(c)}) STORED"
             for c in table.columns
             if c.keyed
         ]
@@ -230,6 +230,7 @@ class TableMaker:
                 self.pg.run(
                     f"ALTER TABLE {table.pg} ADD CONSTRAINT ty{table.id}_{c.id} CHECK ({c.pg} BETWEEN 0 AND 255)"
                 )
+        row_versions.install(self.pg, table)
         for definition in columns:
             for k in definition.constraints:
                 self.constrain(table, k, definition.name)
@@ -385,7 +386,3 @@ class TableMaker:
         )
         cascades.install(self, table, target, key)
         table.foreign_keys.append(key)
-
-
-def _key_type(c: TableColumn) -> str:
-    return "text" if c.type.name in STRINGS else "bytea" if c.type.name in BINARIES else "int8"

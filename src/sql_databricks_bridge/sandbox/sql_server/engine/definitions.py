@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..contract import Done, Event
-from . import cascades, catalog, objects
+from . import cascades, catalog, cdc, change_tracking, objects, row_versions
 from . import nodes as n
 from .bound import Source, SourceColumn
 from .computed import bind_computed, check_period, not_immutable, uses
@@ -47,6 +47,11 @@ def run(runner: Runner, node: Any) -> Iterator[Event]:
             catalog.create_database(runner.session.pg, node.name)
         elif isinstance(node, n.AlterDatabase):
             _alter_database(runner, node)
+        elif isinstance(node, n.AlterDatabaseTracking):
+            _no_transaction(runner, "ALTER DATABASE", node.line)
+            change_tracking.alter_database(runner, node, *_altered_database(runner, node))
+        elif isinstance(node, n.AlterTableTracking):
+            change_tracking.alter_table(runner, node)
         elif isinstance(node, n.AlterTable):
             _alter_table(runner, node)
         elif isinstance(node, n.CreateIndex):
@@ -117,6 +122,7 @@ def _save(runner: Runner, table: Table) -> None:
 
 def _truncate(runner: Runner, node: n.Truncate) -> None:
     table = runner.binder().table(node.table, node.line)
+    cdc.refuse_truncate(runner.session.pg, table, node.line)
     try:
         runner.session.pg.run(f"TRUNCATE {table.pg} RESTART IDENTITY")
     except PgFailure as exc:
@@ -127,6 +133,7 @@ def _truncate(runner: Runner, node: n.Truncate) -> None:
                 line=node.line,
             ) from exc
         raise
+    change_tracking.restart(runner.session.pg, table)
 
 
 def _drop(runner: Runner, node: n.Drop) -> None:
@@ -150,6 +157,8 @@ def _drop_table(runner: Runner, parts: tuple[str, ...], node: n.Drop) -> None:
         if node.if_exists:
             return
         raise missing("table", ".".join(parts), node.line)
+    change_tracking.forget_table(s.pg, table)
+    cdc.forget_table(s.pg, table)
     try:
         s.pg.run(f"DROP TABLE {table.pg}")
     except PgFailure as exc:
@@ -180,6 +189,8 @@ def _drop_database(runner: Runner, name: str, node: n.Drop) -> None:
         raise error(3708, f"Cannot drop the database '{name}' because it is a system database.", line=node.line)
     if any(other.database == found[1] for other in s.engine.sessions()):
         raise error(3702, f'Cannot drop database "{name}" because it is currently in use.', state=4, line=node.line)
+    change_tracking.forget_database(s.pg, found[0])
+    cdc.forget_database(s.pg, found[0])
     catalog.drop_database(s.pg, found[0])
 
 
@@ -225,7 +236,8 @@ def _drop_index(runner: Runner, parts: tuple[str, ...], node: n.Drop) -> None:
     _save(runner, table)
 
 
-def _alter_database(runner: Runner, node: n.AlterDatabase) -> None:
+def _altered_database(runner: Runner, node: n.AlterDatabase | n.AlterDatabaseTracking) -> tuple[int, str]:
+    """(id, name) of the database that ALTER DATABASE names, or Msg 5011."""
     s = runner.session
     found = catalog.database_id(s.pg, node.name or s.database)
     if found is None:
@@ -238,6 +250,12 @@ def _alter_database(runner: Runner, node: n.AlterDatabase) -> None:
             severity=14,
             line=node.line,
         )
+    return found
+
+
+def _alter_database(runner: Runner, node: n.AlterDatabase) -> None:
+    s = runner.session
+    found = _altered_database(runner, node)
     if node.option == "ALLOW_SNAPSHOT_ISOLATION" and node.value in ("ON", "OFF"):
         s.pg.run(f"UPDATE tsql.databases SET snapshot = {node.value == 'ON'} WHERE id = {found[0]}")
     elif (node.option, node.value) != ("READ_COMMITTED_SNAPSHOT", "ON"):
@@ -321,7 +339,9 @@ def _add_column(maker: TableMaker, table: Table, c: n.ColumnDef) -> None:
             f"'{table.name}'.",
             line=c.line,
         )
-    text = column_sql(column)
+    text = column_sql(column, table)
+    if column.type.name == "timestamp":
+        row_versions.hold(maker.pg, table)
     if column.default is not None and not column.nullable:
         maker.pg.run(f"ALTER TABLE {table.pg} ADD COLUMN {text} DEFAULT {maker.default_sql(table, column)}")
         maker.pg.run(f"ALTER TABLE {table.pg} ALTER COLUMN {column.pg} DROP DEFAULT")
@@ -333,6 +353,7 @@ def _add_column(maker: TableMaker, table: Table, c: n.ColumnDef) -> None:
                 raise unsupported("a computed column of this expression", c.line) from exc
             raise
     table.columns.append(column)
+    row_versions.install(maker.pg, table)
 
 
 def _drop_column(s: Any, table: Table, name: str, node: n.AlterTable) -> None:
@@ -345,6 +366,7 @@ def _drop_column(s: Any, table: Table, name: str, node: n.AlterTable) -> None:
             f"ALTER TABLE DROP COLUMN failed because column '{name}' does not exist in table '{table.name}'.",
             line=node.line,
         )
+    cdc.refuse_column(s.pg, table, column, node.line)
     used = any(name.lower() in [c.lower() for c, _ in i.columns] for i in table.indexes) or column.default is not None
     used = used or any(name.lower() in [c.lower() for c in k.columns] for k in table.foreign_keys) or bool(table.checks)
     used = used or any(c.computed is not None and uses(c.computed, name) for c in table.columns)
@@ -356,6 +378,7 @@ def _drop_column(s: Any, table: Table, name: str, node: n.AlterTable) -> None:
 
 def _drop_constraint(s: Any, table: Table, name: str, node: n.AlterTable) -> None:
     lower = name.lower()
+    change_tracking.refuse_key_drop(s.pg, table, name, node.line)
     listed: list[Index | Check | ForeignKey] = [*table.checks, *table.foreign_keys]
     listed += [i for i in table.indexes if i.constraint]
     for found in listed:

@@ -12,6 +12,7 @@ from . import catalog
 from .errors import error
 from .pg import PgSession, quote
 from .postgres import Postgres
+from .row_versions import RowVersions
 from .session import EngineSession
 
 VERSION = (16, 0, 4175)
@@ -30,6 +31,7 @@ class TsqlEngine:
         self._sessions: set[EngineSession] = set()
         self._lock = threading.Lock()
         self.postgres = Postgres(data_dir)
+        self.row_versions = RowVersions(self.postgres.uri)
         try:
             self._prepare(load, database)
         except BaseException:
@@ -52,6 +54,7 @@ class TsqlEngine:
                 catalog.refresh(pg)
                 pg.run(f"UPDATE tsql.settings SET value = {version} WHERE name = 'version'")
                 pg.run("COMMIT")
+            pg.run("TRUNCATE tsql.ct_open")  # transactions of an earlier run; their versions are in ct_commits
             load_data(pg, load)
             if catalog.database_id(pg, database) is None:
                 pg.run("BEGIN")
@@ -102,4 +105,5 @@ class TsqlEngine:
                 s.cancel()
             except SqlError:
                 continue
+        self.row_versions.close()
         self.postgres.close()

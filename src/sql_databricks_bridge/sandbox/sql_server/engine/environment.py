@@ -52,6 +52,10 @@ def _no_view(_parts: tuple[str, ...]) -> ViewDefinition | None:
     return None
 
 
+def _untracked(_table: Table) -> bool | None:
+    return None
+
+
 @dataclass(slots=True)
 class Environment:
     """One statement's view of the session."""
@@ -76,7 +80,11 @@ class Environment:
     updated: Callable[[str], bool] | None = None  # UPDATE(column) in a trigger
     view: Callable[[tuple[str, ...]], ViewDefinition | None] = _no_view
     view_depth: int = 0
+    row_version: int | None = None  # MIN_ACTIVE_ROWVERSION(), where it had to be asked for beforehand
+    tracked: Callable[[Table], bool | None] = _untracked  # change tracking: None is off, else whether columns are
+    captured: Callable[[Any, list[Ex], str], tuple[str, list[Any]] | None] = lambda _node, _args, _alias: None
     merge_action: Ex | None = None  # what $action is in OUTPUT
+    parallel: bool = False  # the statement computes enough for PostgreSQL's parallel workers
     aliases: int = 0
 
     def alias(self, prefix: str = "a") -> str:

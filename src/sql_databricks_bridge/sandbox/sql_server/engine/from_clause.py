@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ..contract import SqlError
-from . import lock_hints
+from . import change_table, lock_hints
 from . import nodes as n
 from .bound import BoundQuery, Ex, OutColumn, Source, SourceColumn
 from .convert import convert
 from .environment import Environment, ViewDefinition
 from .errors import error, invalid_object, unsupported
-from .expr import ExpressionBinder
+from .expr import ExpressionBinder, walk
 from .scope import Scope
 from .table import Table
 from .types import BIGINT, INT, INTEGERS, is_string
@@ -39,6 +39,10 @@ class FromBinder:
             return self._derived(node, scope, scope.parent)
         if isinstance(node, n.FunctionTable):
             return self._function(node, scope)
+        if isinstance(node, n.ChangeTable):
+            sql, source = change_table.bind(self, node, scope, self.env.alias("a"))
+            self._add(scope, source, node.line)
+            return sql
         if isinstance(node, n.Join):
             return self._join(node, scope)
         raise unsupported(type(node).__name__, node.line)
@@ -156,6 +160,9 @@ class FromBinder:
         columns = self._named(bound.columns, node.columns, node.alias, node.line)
         alias = self.env.alias("a")
         self._add(scope, self.as_source(BoundQuery(bound.sql, columns), alias, node.alias), node.line)
+        if any(isinstance(x, n.Func) and x.name == "HASHBYTES" for x in walk(node.query.body)):
+            # OFFSET keeps PostgreSQL from computing a digest again wherever the outer query names it.
+            return f"(SELECT * FROM ({bound.sql}) f OFFSET 0) {alias}"
         return f"({bound.sql}) {alias}"
 
     def _join(self, node: n.Join, scope: Scope) -> str:
@@ -190,6 +197,8 @@ class FromBinder:
             return self._derived(node, scope, inner)
         if isinstance(node, n.FunctionTable):
             return self._function(node, scope)
+        if isinstance(node, n.ChangeTable):
+            raise change_table.refuse_applied(node)
         raise unsupported("APPLY of a plain table (use CROSS JOIN)", node.line)
 
     def _function(self, node: n.FunctionTable, scope: Scope) -> str:
@@ -216,6 +225,12 @@ class FromBinder:
         found = self.env.system_view(tuple(func.name.split(".")))
         if found is not None:
             raise error(208, f"Invalid object name '{func.name}'.", line=node.line)
+        captured = self.env.captured(node, args, alias)
+        if captured is not None:
+            sql, columns = captured
+            shown = [_as(c, node, i) for i, c in enumerate(columns)]
+            self._add(scope, Source(alias, ((name.split(".")[-1].lower(),),), shown), node.line)
+            return sql
         if func.name in ("OPENJSON", "FN_HELPCOLLATIONS", "SYS.FN_HELPCOLLATIONS") or "." in func.name:
             raise unsupported(f"the table function {func.name}", node.line)
         raise invalid_object(func.name, node.line)

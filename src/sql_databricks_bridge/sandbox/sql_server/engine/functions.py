@@ -58,7 +58,7 @@ _KNOWN = frozenset(
         "PWDCOMPARE",
         "NEWSEQUENTIALID",
         "TEXTPTR",
-        "MIN_ACTIVE_ROWVERSION",
+        "CHANGE_TRACKING_IS_COLUMN_IN_MASK",
         "FORMAT",
         "PARSENAME",
         "CONTEXT_INFO",

@@ -72,6 +72,8 @@ def _len(b: B, _node: n.Func, args: list[Ex]) -> Ex:
         return value(f"length({args[0].sql})", INT, args[0])
     ex = _string(b, args[0])
     t = BIGINT if ex.type.length == MAX_LENGTH else INT
+    if ex.measure is not None:
+        return value(f"({ex.measure})::int8" if t is BIGINT else ex.measure, t, ex)
     measure = f"tsql.units(rtrim({ex.sql}, ' '))" if is_unicode(ex.type) else f"char_length(rtrim({ex.sql}, ' '))"
     return value(f"{measure}::int8" if t is BIGINT else measure, t, ex)
 
@@ -116,6 +118,9 @@ def _substring(b: B, node: n.Func, args: list[Ex]) -> Ex:
         length = args[0].type.length
         if count is not None and length not in (None, MAX_LENGTH):
             length = min(max(count, 1), length or 1)
+        first = _constant(b, node, 1)
+        if first is not None and count is not None and first > 0 and count >= 0:
+            return value(f"substr({args[0].sql}, {first}, {count})", SqlType("varbinary", length), args[0])
         return value(f"tsql.substr({args[0].sql}, {start}, {size})", SqlType("varbinary", length), *args)
     if args[0].is_null or args[0].type.name not in STRINGS:
         name = "NULL" if args[0].is_null else args[0].type.name
@@ -206,7 +211,7 @@ def _trim(b: B, _node: n.Func, args: list[Ex]) -> Ex:
 def _concat(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     parts = [_string(b, a) for a in args]
     t = _joined(parts)
-    body = " || ".join(f"coalesce({p.sql}, '')" for p in parts)
+    body = " || ".join(f"coalesce({p.sql}, '')" if p.nullable and p.constant is None else p.sql for p in parts)
     return value(f"({body})", t, *parts, nullable=False)
 
 
@@ -305,13 +310,16 @@ def _str(b: B, node: n.Func, args: list[Ex]) -> Ex:
     return value(f"tsql.str_of({number}, {size}, {digits})", varchar(constant or 8000), *args, nullable=True)
 
 
+_HASHES = {"MD5": "decode(md5({}), 'hex')", "SHA2_256": "sha256({})", "SHA2_512": "sha512({})"}
+
+
 @function("HASHBYTES", 2)
-def _hashbytes(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
+def _hashbytes(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     algorithm = args[0].constant
     if algorithm is None:
         raise unsupported("HASHBYTES with an algorithm that is no constant")
     name = algorithm.upper()
-    if name not in ("MD5", "SHA2_256", "SHA2_512"):
+    if name not in _HASHES:
         raise unsupported(f"HASHBYTES with {algorithm}")
     ex = args[1]
     if ex.type.name not in STRINGS and ex.type.name not in BINARIES:
@@ -321,7 +329,8 @@ def _hashbytes(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
         if ex.type.name in BINARIES
         else (f"tsql.{'utf16' if is_unicode(ex.type) else 'ansi'}_bytes({ex.sql})")
     )
-    return value(f"tsql.hash('{name}', {raw})", SqlType("varbinary", 8000), ex, nullable=True)
+    b.env.parallel = True
+    return value(_HASHES[name].format(raw), SqlType("varbinary", 8000), ex, nullable=True)
 
 
 @function("TRANSLATE", 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..contract import SqlType
-from . import lexer
+from . import lexer, parse_tracking
 from . import nodes as n
 from .parse_objects import ObjectParser
 from .types import collation
@@ -266,6 +266,8 @@ class DdlParser(ObjectParser):
             current = self.accept("CURRENT")
             name = None if current else self.name()
             self.expect("SET")
+            if self.accept("CHANGE_TRACKING"):
+                return parse_tracking.alter_database(self, line, name)
             option = self.advance().upper
             value = self.advance().upper
             while (
@@ -282,6 +284,8 @@ class DdlParser(ObjectParser):
         table = self.dotted()
         if self.at("ENABLE", "DISABLE") and self.peek().upper == "TRIGGER":
             return self.alter_table_trigger(line, table, self.advance().upper == "ENABLE")
+        if self.at("ENABLE", "DISABLE") and self.peek().upper == "CHANGE_TRACKING":
+            return parse_tracking.alter_table(self, line, table)
         if self.accept("WITH") and not self.accept("CHECK"):
             raise self.refuse("ALTER TABLE ... WITH NOCHECK")
         if self.accept("ADD"):

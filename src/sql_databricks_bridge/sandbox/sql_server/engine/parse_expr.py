@@ -301,6 +301,8 @@ class ExpressionParser(Cursor):
             self.i += 2
             parts.append(following.text)
             if self.at_op("(") and len(parts) > 1:
+                if parts[0].lower() == "sys" and len(parts) == 2 and following.text.lower().startswith("fn_cdc_"):
+                    return n.Func(first.line, ".".join(parts).upper(), self.arguments())
                 # dbo.f(x), or column.Method(x): only a binder could tell; UDT methods are ST..., To..., Get...
                 args = self.arguments()
                 if parts[0].lower() in ("dbo", "sys") or len(parts) > 3:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import lexer
+from . import lexer, parse_tracking
 from . import nodes as n
 from .parse_base import RESERVED
 from .parse_expr import ExpressionParser
@@ -76,6 +76,8 @@ class QueryParser(ExpressionParser):
         self.expect("WITH")
         if self.at("XMLNAMESPACES"):
             raise self.refuse("WITH XMLNAMESPACES")
+        if self.at("CHANGE_TRACKING_CONTEXT"):
+            raise self.refuse("WITH CHANGE_TRACKING_CONTEXT")
         out = []
         while True:
             line, name = self.line, self.name()
@@ -372,6 +374,8 @@ class QueryParser(ExpressionParser):
             raise self.refuse(self.token.upper)
         else:
             name = self.dotted()
+            if len(name) == 1 and name[0].upper() == "CHANGETABLE" and self.at_op("("):
+                return parse_tracking.change_table(self, line)
         if self.at_op("(") and not self._at_bare_hint():
             return self._function_table(name, line)
         table = n.TableName(line, name, self._table_alias(), self.hints())

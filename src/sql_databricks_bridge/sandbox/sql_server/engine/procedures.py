@@ -374,6 +374,16 @@ def _sp_releaseapplock(call: Call) -> Iterator[Event]:
     return iter(())
 
 
+def _cdc(name: str) -> Callable[[Call], Iterator[Event]]:
+    def run(call: Call) -> Iterator[Event]:
+        from . import cdc
+
+        handler: Callable[[Call], Iterator[Event]] = getattr(cdc, name)
+        return handler(call)
+
+    return run
+
+
 PROCEDURES: dict[str, Callable[[Call], Iterator[Event]]] = {
     "sp_executesql": _sp_executesql,
     "sp_prepare": _sp_prepare,
@@ -386,4 +396,8 @@ PROCEDURES: dict[str, Callable[[Call], Iterator[Event]]] = {
     "sp_tablecollations_100": _sp_tablecollations_100,
     "sp_getapplock": _sp_getapplock,
     "sp_releaseapplock": _sp_releaseapplock,
+    "sp_cdc_enable_db": _cdc("enable_database"),
+    "sp_cdc_disable_db": _cdc("disable_database"),
+    "sp_cdc_enable_table": _cdc("enable_table"),
+    "sp_cdc_disable_table": _cdc("disable_table"),
 }

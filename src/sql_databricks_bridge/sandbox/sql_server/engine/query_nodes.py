@@ -255,6 +255,16 @@ class FunctionTable(Node):
 
 
 @dataclass(slots=True)
+class ChangeTable(Node):
+    """CHANGETABLE(CHANGES table, since)."""
+
+    table: tuple[str, ...]
+    since: Node
+    alias: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
 class Join(Node):
     kind: str  # INNER LEFT RIGHT FULL CROSS, CROSS APPLY, OUTER APPLY
     left: Node

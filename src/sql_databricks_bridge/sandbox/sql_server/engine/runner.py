@@ -20,7 +20,7 @@ from .parse_statement import parse
 from .query import QueryBinder
 from .scope import Scope
 from .session import Cancelled, EngineSession
-from .streams import Stream, outer
+from .streams import Stream, outer, parallel
 
 if TYPE_CHECKING:
     from .environment import Environment
@@ -260,7 +260,7 @@ class Runner:
         sql = f"{outer(bound)}{limit}"
         bases = [c.base for c in bound.columns]
         lock = bool(env.locks)
-        with self.protected(atomic=lock):
+        with self.protected(atomic=lock), parallel(s.pg, env.parallel):
             self.lock(env)
             stream = s.pg.stream(sql)
             first = next(stream, None)
@@ -470,7 +470,7 @@ class Runner:
         yield from dml.run(self, node)
 
     _insert = _update = _delete = _merge = _truncate = _change
-    _createtable = _altertable = _createindex = _drop = _createschema = _change
+    _createtable = _altertable = _altertabletracking = _createindex = _drop = _createschema = _change
     _createtrigger = _switchtrigger = _createview = _createsynonym = _createtype = _change
 
     def _createdatabase(self, node: n.CreateDatabase) -> Iterator[Event]:
@@ -478,7 +478,7 @@ class Runner:
 
         yield from dml.run(self, node)
 
-    _alterdatabase = _insertbulk = _createdatabase
+    _alterdatabase = _alterdatabasetracking = _insertbulk = _createdatabase
 
 
 def _q(text: str) -> str:

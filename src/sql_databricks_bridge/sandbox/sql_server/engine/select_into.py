@@ -71,7 +71,7 @@ def select_into(runner: Runner, node: n.QueryStatement) -> Iterator[Event]:
             maker = TableMaker(runner.session)
             table = maker.define(parts, [], [], node.line, temporary=temporary)
             table.columns = columns
-            texts = ", ".join(column_sql(c) for c in columns)
+            texts = ", ".join(column_sql(c, table) for c in columns)
             runner.session.pg.run(f"CREATE {'TEMP ' if temporary else ''}TABLE {table.pg} ({texts})")
             names = ", ".join(c.pg for c in columns)
             rows = runner.session.pg.run(f"INSERT INTO {table.pg} ({names}) SELECT * FROM ({bound.sql}) s")

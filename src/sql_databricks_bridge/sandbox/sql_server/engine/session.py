@@ -28,8 +28,9 @@ from ..contract import (
     TransactionChanged,
     TransactionRequest,
 )
-from . import catalog, system_views
+from . import catalog, cdc_functions, system_views
 from .app_locks import Held, Resource, end_transaction
+from .change_tracking import columns_updated
 from .describe import function_table
 from .environment import Environment, Variable, ViewDefinition
 from .errors import PgFailure, error, translate, unsupported
@@ -98,6 +99,7 @@ class EngineSession:
         self.scope_identity: int | None = None
         self.last_identity: int | None = None
         self.generation = 0  # moves on when a transaction ends
+        self._unread = False  # a transaction has begun and no statement has run in it
         self.firing: list[int] = []  # the triggers under way, innermost last
         self.nest_level = 0
         self.prepared: dict[int, Any] = {}
@@ -216,7 +218,7 @@ class EngineSession:
         """BEGIN TRANSACTION, nested ones included."""
         if self.trancount == 0:
             self.run(f"BEGIN ISOLATION LEVEL {_PG_LEVEL[self.options.isolation]}")
-            self.doomed = False
+            self.doomed, self._unread = False, True
             self._temp_before = dict(self.temp)
             self.descriptor = next(_DESCRIPTORS)
             self.trancount = 1
@@ -343,12 +345,27 @@ class EngineSession:
             describe=lambda sql, params: function_table(self, sql, params),
             globals=global_variables(self),
             view=self.view,
+            captured=lambda node, args, alias: cdc_functions.table_function(self, node, args, alias),
+            tracked=lambda table: columns_updated(self.pg, table),
             dateformat=self.options.dateformat,
             datefirst=self.options.datefirst,
             now=now.replace(microsecond=stamp % 1_000_000_000 // 1000),
             nanos100=stamp % 1000 // 100,
         )
+        if self._unread:
+            # The first look at the catalog takes the transaction's snapshot: what is committed after it must not count
+            # as ended in a MIN_ACTIVE_ROWVERSION() of the same statement.
+            self._unread = False
+            if self.trancount and self.options.isolation == "SNAPSHOT":
+                env.row_version = self.min_active_row_version()
         return env
+
+    def min_active_row_version(self) -> int:
+        """MIN_ACTIVE_ROWVERSION() of the current database, now."""
+        try:
+            return self.engine.row_versions.min_active(self.database)
+        except PgFailure as exc:
+            raise self.fail(exc) from exc
 
     def lookup(self, parts: tuple[str, ...], line: int) -> Table:
         """A user or #temp table by name."""

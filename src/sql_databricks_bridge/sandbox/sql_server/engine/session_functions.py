@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..contract import SqlError, SqlType
-from . import app_locks, catalog
+from . import app_locks, catalog, cdc_functions, change_tracking
 from .bound import Ex, typed_null
 from .environment import Environment
 from .errors import error, unsupported
@@ -60,7 +60,9 @@ def global_variables(s: EngineSession) -> dict[str, Callable[[], Ex]]:
         "@@TEXTSIZE": lambda: _int(2147483647),
         "@@PROCID": lambda: _int(0),
         "@@MICROSOFTVERSION": lambda: _int(s.engine.version[0] << 24 | s.engine.version[2]),
-        "@@DBTS": lambda: Ex("int8send((SELECT last_value FROM tsql.row_versions))", SqlType("varbinary", 8), False),
+        "@@DBTS": lambda: Ex(
+            f"int8send(tsql.last_row_version({quote(s.database.lower())}))", SqlType("varbinary", 8), False
+        ),
     }
 
 
@@ -89,6 +91,8 @@ def call(s: EngineSession, env: Environment, name: str, args: list[Ex], line: in
         return _int(-1 if s.doomed else 1 if s.trancount else 0, SMALLINT)
     if name.startswith("ERROR_"):
         return _caught(env, name)
+    if name.startswith("SYS.FN_CDC_"):
+        return cdc_functions.scalar(s, name, args, line)
     method = _BY_NAME.get(name)
     if method is None:
         return None
@@ -403,6 +407,22 @@ def _type_name(s: EngineSession, _env: Environment, args: list[Ex], _line: int) 
     return Ex(f"({alias} AND (def->>'user_type_id')::int4 = {number})", nvarchar(128), True)
 
 
+def _min_active(s: EngineSession, env: Environment, _args: list[Ex], _line: int) -> Ex:
+    """Asked before the statement runs, as SQL Server does with what is constant for a statement."""
+    found = env.row_version
+    if found is None:
+        found = s.min_active_row_version()
+    return Ex(f"int8send({found}::int8)", SqlType("binary", 8), False)
+
+
+def _current_version(s: EngineSession, _env: Environment, _args: list[Ex], _line: int) -> Ex:
+    return change_tracking.current_version(s.pg, s.database)
+
+
+def _min_valid_version(s: EngineSession, _env: Environment, args: list[Ex], line: int) -> Ex:
+    return change_tracking.min_valid_version(s.pg, s.database, args, line)
+
+
 _BY_NAME: dict[str, Callable[[EngineSession, Environment, list[Ex], int], Ex]] = {
     "DB_NAME": _db_name,
     "DB_ID": _db_id,
@@ -428,4 +448,7 @@ _BY_NAME: dict[str, Callable[[EngineSession, Environment, list[Ex], int], Ex]] =
     "IDENT_CURRENT": _ident_current,
     "TYPE_ID": _type_id,
     "TYPE_NAME": _type_name,
+    "MIN_ACTIVE_ROWVERSION": _min_active,
+    "CHANGE_TRACKING_CURRENT_VERSION": _current_version,
+    "CHANGE_TRACKING_MIN_VALID_VERSION": _min_valid_version,
 }

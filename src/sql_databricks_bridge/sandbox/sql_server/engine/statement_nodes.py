@@ -215,6 +215,25 @@ class AlterDatabase(Statement):
 
 
 @dataclass(slots=True)
+class AlterDatabaseTracking(Statement):
+    """SET CHANGE_TRACKING; `on` is None where only options change."""
+
+    name: str | None
+    on: bool | None
+    retention: tuple[int, int] | None = None  # (period, 1 minutes 2 hours 3 days)
+    auto_cleanup: bool | None = None
+
+
+@dataclass(slots=True)
+class AlterTableTracking(Statement):
+    """ENABLE or DISABLE CHANGE_TRACKING."""
+
+    table: tuple[str, ...]
+    on: bool
+    columns_updated: bool = False
+
+
+@dataclass(slots=True)
 class SetOption(Statement):
     names: list[str]
     value: Any  # 'ON', 'OFF', an expression node, or an isolation level's name

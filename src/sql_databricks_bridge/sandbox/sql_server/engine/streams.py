@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,10 +13,13 @@ from ..contract import Column, SqlError
 from . import results
 from .bound import BoundQuery
 from .errors import PgFailure
+from .pg import PgSession
 from .session import Cancelled
 
 if TYPE_CHECKING:
     from .runner import Runner
+
+_WORKERS = min(os.cpu_count() or 1, 4)
 
 
 class Stream:
@@ -47,6 +52,20 @@ class Stream:
 
     def close(self) -> None:
         self.stream.close()
+
+
+@contextmanager
+def parallel(pg: PgSession, wanted: bool) -> Iterator[None]:
+    """Let PostgreSQL use parallel workers for the statement within; everything else keeps the order of its rows."""
+    if not wanted:
+        yield
+        return
+    pg.run(f"SET max_parallel_workers_per_gather = {_WORKERS}")
+    try:
+        yield
+    finally:
+        with suppress(PgFailure):  # within a failed transaction, whose end undoes the setting
+            pg.run("RESET max_parallel_workers_per_gather")
 
 
 def outer(bound: BoundQuery) -> str:

@@ -16,7 +16,7 @@ _CHAR2 = SqlType("char", 2)
 _T = {
     "name": _NAME, "int": INT, "small": SMALLINT, "tiny": TINYINT, "bit": BIT, "datetime": DATETIME, "char2": _CHAR2,
     "big": BIGINT, "desc": nvarchar(60), "text": nvarchar(4000), "max": nvarchar(-1),
-    "guid": SqlType("uniqueidentifier"),
+    "guid": SqlType("uniqueidentifier"), "lsn": SqlType("binary", 10),
 }  # fmt: skip
 
 
@@ -148,6 +148,23 @@ LOCK_COLUMNS = (
 )  # fmt: skip
 
 VIEWS: dict[str, View] = {
+    "sys.change_tracking_databases": _view(
+        "database_id:int is_auto_cleanup_on:bit? retention_period:int? retention_period_units:tiny? "
+        "retention_period_units_desc:desc? max_cleanup_version:big?",
+        "SELECT dbid, auto_cleanup, retention, units::int2, (ARRAY['MINUTES', 'HOURS', 'DAYS'])[units], NULL::int8 "
+        "FROM tsql.ct_databases",
+    ),
+    "sys.change_tracking_tables": _view(
+        "object_id:int is_track_columns_updated_on:bit min_valid_version:big? begin_version:big? cleanup_version:big?",
+        "SELECT id, columns_updated, begin_version, begin_version, 0::int8 FROM tsql.ct_tables WHERE dbid = {db}",
+    ),
+    "cdc.change_tables": _view(
+        "object_id:int version:int? source_object_id:int? capture_instance:name start_lsn:lsn? end_lsn:lsn? "
+        "supports_net_changes:bit? has_drop_pending:bit? role_name:name? index_name:name? filegroup_name:name? "
+        "create_date:datetime?",
+        f"SELECT 1900000000 + number, 0, source, name, start_lsn, NULL::bytea, net, false, role, index_name, NULL, "
+        f"{_ticks('created')} FROM tsql.cdc_instances WHERE dbid = {{db}}",
+    ),
     "sys.dm_tran_locks": _view(  # application locks that are held; no others are known
         "resource_type:desc resource_database_id:int resource_description:desc resource_associated_entity_id:int? "
         "request_mode:desc request_type:desc request_status:desc request_session_id:int request_owner_type:desc "
@@ -163,16 +180,23 @@ VIEWS: dict[str, View] = {
     "sys.databases": _view(
         "name:name database_id:int create_date:datetime compatibility_level:tiny collation_name:name? state:tiny? "
         "state_desc:desc? snapshot_isolation_state:tiny? snapshot_isolation_state_desc:desc? "
-        "is_read_committed_snapshot_on:bit? is_read_only:bit? user_access_desc:desc? recovery_model_desc:desc?",
+        "is_read_committed_snapshot_on:bit? is_read_only:bit? user_access_desc:desc? recovery_model_desc:desc? "
+        "is_cdc_enabled:bit",
         f"SELECT name, id, {_ticks('created')}, 160::int2, {_COLLATION}, 0::int2, 'ONLINE', snapshot::int4::int2, "
-        "CASE WHEN snapshot THEN 'ON' ELSE 'OFF' END, true, false, 'MULTI_USER', 'SIMPLE' FROM tsql.databases",
+        "CASE WHEN snapshot THEN 'ON' ELSE 'OFF' END, true, false, 'MULTI_USER', 'SIMPLE', "
+        "EXISTS (SELECT 1 FROM tsql.cdc_databases x WHERE x.dbid = databases.id) FROM tsql.databases",
     ),
     "sys.schemas": _view(
         "name:name schema_id:int principal_id:int?", "SELECT name, id, 1 FROM tsql.schemas WHERE dbid = {db}"
     ),
     "sys.tables": _view(
-        _OBJECT_LIST + " is_external:bit temporal_type:tiny? temporal_type_desc:desc? is_memory_optimized:bit?",
-        _TABLE_ROWS.replace(", false FROM", ", false, false, 0::int2, 'NON_TEMPORAL_TABLE', false FROM"),
+        _OBJECT_LIST + " is_external:bit temporal_type:tiny? temporal_type_desc:desc? is_memory_optimized:bit? "
+        "is_tracked_by_cdc:bit?",
+        _TABLE_ROWS.replace(
+            ", false FROM",
+            ", false, false, 0::int2, 'NON_TEMPORAL_TABLE', false, "
+            "EXISTS (SELECT 1 FROM tsql.cdc_instances x WHERE x.source = t.id) FROM",
+        ),
     ),
     "sys.objects": _view(
         _OBJECT_LIST,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..contract import Isolation
-from . import catalog
+from . import catalog, cdc
 from .bound import SourceColumn
 from .system_view_sql import LOCK_COLUMNS, SESSION_COLUMNS, VIEWS
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 def find(session: EngineSession, parts: tuple[str, ...]) -> tuple[str, list[SourceColumn]] | None:
     """(PostgreSQL query, columns) of a system view, None if the name is none."""
-    if len(parts) < 2 or parts[-2].lower() not in ("sys", "information_schema"):
+    if len(parts) < 2 or parts[-2].lower() not in ("sys", "information_schema", "cdc"):
         return None
     database = parts[-3] if len(parts) > 2 and parts[-3] else session.database
     found = catalog.database_id(session.pg, database)
     view = VIEWS.get(f"{parts[-2].lower()}.{parts[-1].lower()}")
     if found is None or view is None:
+        return None
+    if parts[-2].lower() == "cdc" and not cdc.is_enabled(session.pg, found[0]):
         return None
     sql = view.sql.replace("{db}", str(found[0])).replace("{name}", _quote(found[1]))
     sql = sql.replace("{sessions}", _sessions(session)) if "{sessions}" in sql else sql

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..contract import SqlType
-from .types import SYSTEM_TYPES, byte_length, collation, precision_scale
+from .types import BINARIES, STRINGS, SYSTEM_TYPES, byte_length, collation, precision_scale
 
 
 @dataclass(slots=True)
@@ -41,6 +41,11 @@ class TableColumn:
     @property
     def key_pg(self) -> str:
         return f"k{self.id}" if self.keyed else f"c{self.id}"
+
+    @property
+    def key_type(self) -> str:
+        """PostgreSQL's type of the stored comparison key."""
+        return "text" if self.type.name in STRINGS else "bytea" if self.type.name in BINARIES else "int8"
 
 
 @dataclass(slots=True)

@@ -1,10 +1,12 @@
 -- Strings.
-CREATE FUNCTION tsql.supplementary(x text) RETURNS int LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+-- No STRICT here: it would keep PostgreSQL from inlining them.
+CREATE FUNCTION tsql.supplementary(x text) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN octet_length(x) = char_length(x) THEN 0
               ELSE char_length(regexp_replace(x, U&'[^\+010000-\+10FFFF]', '', 'g')) END $$;
 -- Length in UTF-16 units.
-CREATE FUNCTION tsql.units(x text) RETURNS int LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT char_length(x) + tsql.supplementary(x) $$;
+CREATE FUNCTION tsql.units(x text) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN octet_length(x) = char_length(x) THEN octet_length(x)
+              ELSE char_length(x) + char_length(regexp_replace(x, U&'[^\+010000-\+10FFFF]', '', 'g')) END $$;
 -- Positions count UTF-16 units on SQL Server: strings with characters beyond U+FFFF can't be cut here.
 CREATE FUNCTION tsql.bmp(x text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
@@ -42,7 +44,8 @@ BEGIN
 END $$;
 CREATE FUNCTION tsql.ansi_bytes(x text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT convert_to(x, 'WIN1252') $$;
-CREATE FUNCTION tsql.utf16_bytes(x text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+-- UTF-16LE, character by character: see tsql.utf16_bytes.
+CREATE FUNCTION tsql.utf16_units(x text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT coalesce(string_agg(
     CASE WHEN u < 65536 THEN set_byte(set_byte('\x0000', 0, u & 255), 1, u >> 8)
     ELSE set_byte(set_byte(set_byte(set_byte('\x00000000', 0, ((u - 65536) >> 10) & 255), 1, 216 + ((u - 65536) >> 18)),
@@ -200,17 +203,6 @@ BEGIN
   END IF;
   IF char_length(r) > n THEN RETURN repeat('*', n); END IF;
   RETURN lpad(r, n, ' ');
-END $$;
-CREATE FUNCTION tsql.hash(algorithm text, b bytea) RETURNS bytea LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-BEGIN
-  IF b IS NULL THEN RETURN NULL; END IF;
-  CASE upper(algorithm)
-    WHEN 'MD5' THEN RETURN decode(md5(b), 'hex');
-    WHEN 'SHA2_256' THEN RETURN sha256(b);
-    WHEN 'SHA2_512' THEN RETURN sha512(b);
-    ELSE PERFORM tsql.refuse('HASHBYTES with ' || algorithm);
-  END CASE;
-  RETURN NULL;
 END $$;
 CREATE FUNCTION tsql.agg_limit(x text, most int) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN

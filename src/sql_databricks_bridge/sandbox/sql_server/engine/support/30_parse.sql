@@ -119,19 +119,6 @@ BEGIN
   END IF;
   RETURN CASE WHEN x < 0 THEN '-' ELSE '' END || m;
 END $$;
-CREATE FUNCTION tsql.float_exp(x float8, digits int) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
-DECLARE
-  n numeric := abs(x::text::numeric);
-  e int := 0;
-BEGIN
-  IF n <> 0 THEN
-    e := floor(log(n))::int;
-    n := round(n / 10::numeric ^ e, digits - 1);
-    IF n >= 10 THEN n := n / 10; e := e + 1; END IF;
-  END IF;
-  RETURN CASE WHEN x < 0 THEN '-' ELSE '' END || round(n, digits - 1)::text || 'e'
-    || CASE WHEN e < 0 THEN '-' ELSE '+' END || lpad(abs(e)::text, 3, '0');
-END $$;
 CREATE FUNCTION tsql.money_text(x numeric, style int) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT CASE style WHEN 0 THEN round(x, 2)::text
     WHEN 1 THEN trim(to_char(round(x, 2), 'FM999,999,999,999,999,990.00'))
