@@ -58,6 +58,33 @@ def test_a_job_lands_and_its_progress_is_streamed(running: Service) -> None:
     assert "dbo.airlines" in intent["tables"]
 
 
+def test_a_job_publishes_where_the_yaml_has_a_table_and_only_there(running: Service) -> None:
+    """Twice: in full, then what changed, which is nothing; a country without `publish:` makes no tables by the API."""
+    country = f"{running.workspace.country}Tables"
+    running.workspace.yaml(
+        country,
+        f"database: Flights\npublish: {{tables: {{airlines: '{country}'}}}}\n"
+        "incremental: {airlines: {kind: fingerprint, key: carrier}}\n"
+        "params: {least: {type: int, default: 3}, since: date}\n",
+    )
+    told = []
+    for publish in (True, None):
+        answer = extract(running, country=country, queries=["airlines"], publish=publish)
+        assert answer.status_code == 202, answer.text
+        (query,) = running.ended(answer.json()["job_id"])["queries"]
+        assert query["status"] == "completed", query
+        told.append(query["publication"])
+    assert [(each["way"], each["total"], each["inserted"]) for each in told] == [
+        ("full", 16, 16),
+        ("fingerprint", None, 0),
+    ]
+    assert told[0]["table"].endswith(f".{country}")
+    landed = extract(running, country=country, queries=["airlines"], publish=False).json()
+    assert running.ended(landed["job_id"])["queries"][0]["publication"] is None
+    refused = extract(running, queries=["airlines"], publish=True)
+    assert (refused.status_code, refused.json()["errors"][0]["where"]) == (422, "body.publish")
+
+
 def test_a_key_makes_a_post_safe_to_repeat(running: Service) -> None:
     """The same key and body answer the same job, another body is refused, another user's key is another key."""
     key = {"Idempotency-Key": "once-and-for-all"}

@@ -42,7 +42,9 @@ def running(
             update={"bridge_events_table": found.environment["BRIDGE_EVENTS_TABLE"], "databricks_warehouse_id": "set"}
         )
         composition.events_table(changed, lakehouse).create()
-        found.start(POLLER_ENABLED="true", POLLING_INTERVAL_SECONDS="1", HEADER_TIMEOUT_S="1")
+        found.start(
+            POLLER_ENABLED="true", POLLING_INTERVAL_SECONDS="1", HEADER_TIMEOUT_S="1", SCHEDULE_PRINCIPAL="alice"
+        )
         yield found
     lakehouse.execute(f"DROP TABLE {found.environment['BRIDGE_EVENTS_TABLE']}")
 
@@ -236,7 +238,10 @@ def test_every_documented_metric_moves(
         "applied",
     )
     assert ended["status"] == "completed", ended
+    country = f"{running.workspace.country}Due"  # what is newly seen looks back a few minutes
+    running.workspace.yaml(country, 'database: Flights\nschedule: {cron: "* * * * *", queries: [airlines]}\n')
     until(lambda: _unmoved(running, documented) <= {"bridge_job_queue"}, "counted")  # that one is a moment's
+    (running.workspace.directory / "config" / f"{country}.yaml").unlink()
     assert 'bridge_retries_total{cause="SourceBusy"}' in running.client(None).get("/metrics").text
 
 

@@ -16,6 +16,7 @@ from sql_databricks_bridge.db.databricks import DatabricksLakehouse
 from sql_databricks_bridge.db.sql_server import MssqlServer
 from sql_databricks_bridge.models.jobs import QueryStatus
 from sql_databricks_bridge.models.publishing import DriftPolicy, IncrementKind
+from tests.conftest import StandIn
 from tests.integration.extraction_support import query
 from tests.integration.publishing_support import Bench, bench
 
@@ -154,6 +155,59 @@ def test_a_column_that_widens_is_taken_over_and_one_that_is_dropped_stays_as_nul
         at.session.rows("UPDATE dbo.t SET amount = 3")
         outcome = at.published()
         assert (outcome.way, outcome.changes) == ("change_tracking", ())
+        at.require_equal()
+
+
+@pytest.mark.parametrize("kind", [None, IncrementKind.CHANGE_TRACKING, IncrementKind.FINGERPRINT], ids=str)
+def test_a_run_that_is_taken_up_again_publishes_what_it_has_landed(
+    make: Make, kind: IncrementKind | None, lakehouse_faults: StandIn
+) -> None:
+    """The statement fails for good in the first attempt; the second reads nothing anew; the third finds it done."""
+    with make(kind) as at:
+        at.session.rows("INSERT INTO dbo.t (id, name) VALUES " + ", ".join(f"({n}, N'a')" for n in range(1, 101)))
+        if kind is not None:
+            at.published()
+            at.session.rows("UPDATE dbo.t SET name = N'b' WHERE id = 7")
+        run_id = f"20260101T020000-{at.target.table}"
+        verb = (
+            "CREATE OR REPLACE"
+            if kind is None
+            else f"MERGE INTO `{at.target.catalog}`.`{at.target.schema}`.`{at.target.table}`"
+        )
+        rule = lakehouse_faults.fault(
+            match={"statement_contains": verb},
+            times=None,
+            action={"statement_error": {"error_code": "BAD_REQUEST", "message": "not today"}},
+        )
+        first = at.run(run_id=run_id)
+        assert lakehouse_faults.hits(rule) > 0
+        lakehouse_faults.clear()
+        assert (first.status, first.path is not None) == (QueryStatus.FAILED, True)
+        second = at.run(run_id=run_id, attempt=2)
+        assert (second.error, second.path) == (None, first.path)
+        at.require_equal()
+        version = at.lakehouse.table_version(at.target)
+        third = at.run(run_id=run_id, attempt=3)
+        assert third.publication is not None
+        assert third.publication.reason == "it stands in the table already"
+        assert at.lakehouse.table_version(at.target) == version
+
+
+def test_an_attempt_that_a_later_run_has_overtaken_leaves_the_table_alone(
+    make: Make, lakehouse_faults: StandIn
+) -> None:
+    with make(None) as at:
+        at.session.rows("INSERT INTO dbo.t (id) VALUES (1)")
+        at.published()
+        early, later = f"20260101T020000-{at.target.table}", f"20260102T020000-{at.target.table}"
+        action = {"statement_error": {"error_code": "BAD_REQUEST", "message": "not today"}}
+        lakehouse_faults.fault(match={"statement_contains": "CREATE OR REPLACE"}, times=None, action=action)
+        assert at.run(run_id=early).status is QueryStatus.FAILED
+        lakehouse_faults.clear()
+        at.session.rows("INSERT INTO dbo.t (id) VALUES (2)")
+        at.published(run_id=later)
+        late = at.published(run_id=early, attempt=2)
+        assert late.reason == f"the later run {later} stands in the table"
         at.require_equal()
 
 
