@@ -172,6 +172,7 @@ def sort_keys(ex: Ex) -> list[str]:
 _EXPANDING = frozenset("\u00df\u1e9e\u00e6\u00c6\u0153\u0152\u00fe\u00de\u00bd\u00bc\u00be") | frozenset(
     chr(c) for c in range(0xFF01, 0xFF5F)
 )
+ROWVERSION_BYTES = 8
 _NOT_COMPARABLE = frozenset({"text", "ntext", "image"})
 
 
@@ -186,6 +187,8 @@ def compare(op: str, left: Ex, right: Ex, line: int = 0, dateformat: str = "mdy"
             )
     if left.is_null or right.is_null:
         return "NULL::bool"
+    if _fixed_bytes(left.type) == _fixed_bytes(right.type) is not None:
+        return f"({left.sql} {op} {right.sql})"  # both are padded to one length already, and an index knows the bytes
     t = common_type([left, right], line)
     if t.name in DECIMALS or t.name in MONEYS:
         # No rounding to a common scale: numerics compare exactly.
@@ -212,6 +215,13 @@ def compare(op: str, left: Ex, right: Ex, line: int = 0, dateformat: str = "mdy"
         return f"({key(a)} {op} {key(b)})"
     ka, kb = sort_keys(a), sort_keys(b)
     return f"({ka[0]} {op} {kb[0]})" if len(ka) == 1 else f"(({', '.join(ka)}) {op} ({', '.join(kb)}))"
+
+
+def _fixed_bytes(t: SqlType) -> int | None:
+    """The length that every value of a fixed-length binary type has; None for other types."""
+    if t.name == "timestamp":
+        return ROWVERSION_BYTES
+    return t.length if t.name == "binary" else None
 
 
 def _as_string(e: Ex, t: SqlType, dateformat: str) -> Ex:
