@@ -425,12 +425,15 @@ def test_a_conflict_is_tried_again(events: EventTable, lakehouse_faults: StandIn
     assert status_of(events, "e") == ["pending"]
 
 
-def test_conflicts_without_end_are_transient(events: EventTable, lakehouse_faults: StandIn) -> None:
+def test_conflicts_without_end_are_transient(
+    events: EventTable, lakehouse_faults: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sql_databricks_bridge.db.delta_writes._LONGEST_PAUSE_S", 0.001)
     events.submit(EventRow("e"))
     rule = lakehouse_faults.fault(match={"kind": "MERGE"}, times=None, action={"statement_error": CONFLICT})
-    with pytest.raises(LakehouseUnavailable, match=r"6 times: .*Conflict"):
+    with pytest.raises(LakehouseUnavailable, match=r"9 times: .*Conflict"):
         events.report([Outcome("e", EventStatus.FAILED)])
-    assert lakehouse_faults.hits(rule) == 6
+    assert lakehouse_faults.hits(rule) == 9
 
 
 @pytest.mark.parametrize(

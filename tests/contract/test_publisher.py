@@ -285,7 +285,7 @@ def test_endless_conflicts_end_as_unavailable(
 ) -> None:
     monkeypatch.setattr("sql_databricks_bridge.db.delta_writes._LONGEST_PAUSE_S", 0.001)
     lakehouse_faults.fault(match={"kind": "MERGE"}, times=None, action={"statement_error": CONFLICT})
-    with pytest.raises(LakehouseUnavailable, match="other writers came first"):
+    with pytest.raises(LakehouseUnavailable, match="other writers of the table came first"):
         claimed.publisher.claim(claimed.target, "co", "q", "second-1")
 
 

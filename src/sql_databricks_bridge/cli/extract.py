@@ -16,7 +16,9 @@ from sql_databricks_bridge.cli.options import (
     JsonOption,
     LookbackOption,
     ParamOption,
+    PublishOption,
     QueriesDirOption,
+    QueriesOption,
 )
 from sql_databricks_bridge.cli.stopping import stop_on_signals
 from sql_databricks_bridge.errors import BridgeError, Cancelled
@@ -32,21 +34,14 @@ if TYPE_CHECKING:
 
 def extract(
     country: CountryOption,
-    query: Annotated[
-        list[str] | None, typer.Option("--query", "-q", metavar="Q", help="Only this query; repeat for several.")
-    ] = None,
+    query: QueriesOption = None,
     queries_dir: QueriesDirOption = None,
     config_dir: ConfigDirOption = None,
     destination: DestinationOption = None,
     param: ParamOption = None,
     lookback_months: LookbackOption = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most N rows of each query.")] = None,
-    publish: Annotated[
-        bool | None,
-        typer.Option(
-            "--publish/--no-publish", help="Make the result Delta tables, or only land it; else as the YAML says."
-        ),
-    ] = None,
+    publish: PublishOption = None,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="Queries at once.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show SQL and result schema of each query; run none.")] = (
         False

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 CountryOption = Annotated[str, typer.Option("--country", "-c", metavar="NAME", help="Country: config/NAME.yaml.")]
+QueriesOption = Annotated[
+    list[str] | None, typer.Option("--query", "-q", metavar="Q", help="Only this query; repeat for several.")
+]
 QueriesDirOption = Annotated[
     Path | None, typer.Option("--queries-dir", metavar="DIR", help="Folder of the .sql files.", show_default="queries")
 ]
@@ -24,5 +27,11 @@ ParamOption = Annotated[
 ]
 LookbackOption = Annotated[
     int | None, typer.Option("--lookback-months", metavar="N", help="Length of the time window, 0 to 1200.")
+]
+PublishOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--publish/--no-publish", help="Make Delta tables of the results, or only land them; else as the YAML says."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]

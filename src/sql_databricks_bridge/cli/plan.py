@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from sql_databricks_bridge import composition
 from sql_databricks_bridge.cli import output
@@ -16,7 +14,9 @@ from sql_databricks_bridge.cli.options import (
     JsonOption,
     LookbackOption,
     ParamOption,
+    PublishOption,
     QueriesDirOption,
+    QueriesOption,
 )
 
 if TYPE_CHECKING:
@@ -27,18 +27,13 @@ _LOG_LEVEL = "ERROR"  # what a run would log is printed here, in its place
 
 def plan(
     country: CountryOption,
-    query: Annotated[
-        list[str] | None, typer.Option("--query", "-q", metavar="Q", help="Only this query; repeat for several.")
-    ] = None,
+    query: QueriesOption = None,
     queries_dir: QueriesDirOption = None,
     config_dir: ConfigDirOption = None,
     destination: DestinationOption = None,
     param: ParamOption = None,
     lookback_months: LookbackOption = None,
-    publish: Annotated[
-        bool | None,
-        typer.Option("--publish/--no-publish", help="As if `bridge extract` had it; else as the YAML says."),
-    ] = None,
+    publish: PublishOption = None,
     json: JsonOption = False,
 ) -> int:
     """Show for each query which way it will go, from where to where, about how many rows, and what its columns need.

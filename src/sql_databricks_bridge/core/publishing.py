@@ -112,10 +112,15 @@ class TableRun:
             force = f"its columns changed: {'; '.join(changes)}"
             table = self._after_drift(drift, changes)
             log.info("publication.columns_changed", query=self._query.name, table=str(table), changes=changes)
-        inner = increments.definition(self._query, self.publication)
-        base = dataclasses.replace(state, definition=inner if state.definition == self._definition() else "")
         way = increments.decide(
-            connection, self._query, columns, self.publication, base, self._digests, force_full=force
+            connection,
+            self._query,
+            columns,
+            self.publication,
+            state,
+            self._digests,
+            source=self._source,
+            force_full=force,
         )
         kept = wanted if standing is None or table != state.table else self._data(settled_columns(standing, drift))
         if self._kind is IncrementKind.FINGERPRINT:
@@ -140,7 +145,7 @@ class TableRun:
             way=way.kind.value if way.kind is not None else FULL,
             reason=way.reason,
             base=max(1, self.state.generation),
-            definition=self._definition(),
+            definition=increments.definition(self._query, self.publication, self._source),
             watermark=high.value if high is not None else None,
             changes=choice.changes,
             columns=tuple((column.name, column.type) for column in choice.columns),
@@ -230,15 +235,10 @@ class TableRun:
             return "the run before it did not come to its end"
         return None
 
-    def _definition(self) -> str:
-        """What the rows are asked by, where they come from, and what the table has besides."""
-        told = (
-            increments.definition(self._query, self.publication),
-            self._plan.server or "",
-            self._plan.database,
-            self.publication.soft_delete or "",
-        )
-        return hashlib.sha256("\0".join(told).encode()).hexdigest()
+    @property
+    def _source(self) -> str:
+        """Which database is asked: rows of two of them don't mix."""
+        return f"{self._plan.server or ''}/{self._plan.database}"
 
     @property
     def _kind(self) -> IncrementKind | None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sql_databricks_bridge.db.databricks_errors import condition, words
+from sql_databricks_bridge.db.identifiers import databricks_identifier
 from sql_databricks_bridge.errors import (
     LakehouseNotFound,
     LakehouseSignInError,
@@ -28,7 +29,7 @@ MISSING = ("TABLE_OR_VIEW_NOT_FOUND", NO_SCHEMA, NO_CATALOG)
 """Error conditions of a table that is not there, or in a place that is not."""
 
 _CONFLICT = "2D521"  # SQLSTATE class of Delta's transaction conflicts: somebody else committed first
-_NOT_PERMITTED = "42501"
+NOT_PERMITTED = "42501"
 _RETRIES = 8
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 
@@ -50,9 +51,20 @@ def write(
                 raise
             conflict = failure
     raise LakehouseUnavailable(
-        f"{what}: other writers came first {_RETRIES + 1} times: {words(conflict)}.",
+        f"{what}: other writers of the table came first {_RETRIES + 1} times: {words(conflict)}.",
         hint="Try again later; look for jobs that rewrite the table all the time.",
     ) from conflict
+
+
+def create(warehouse: Callable[[], Warehouse], statement: str, table: SourceName, what: str) -> None:
+    """Run a CREATE TABLE IF NOT EXISTS, and make the table's schema first where that is what is missing."""
+    try:
+        write(warehouse, statement, {}, what)
+    except StatementFailed as failure:
+        if condition(failure) not in (NO_SCHEMA, NO_CATALOG):
+            raise
+        write(warehouse, f"CREATE SCHEMA IF NOT EXISTS {databricks_identifier(table.catalog, table.schema)}", {}, what)
+        write(warehouse, statement, {}, what)
 
 
 def count(counts: pa.Table, name: str) -> int:
@@ -73,7 +85,7 @@ def explained(what: str, table: SourceName, *, named_by: str) -> Iterator[None]:
             raise LakehouseNotFound(
                 f"{what}: there is no {missing}.", hint=f"Create it, or name another one {named_by}."
             ) from failure
-        if failure.sqlstate == _NOT_PERMITTED:
+        if failure.sqlstate == NOT_PERMITTED:
             raise LakehouseSignInError(
                 f"{what}: not permitted: {words(failure)}.",
                 hint="The bridge's identity needs SELECT, MODIFY and CREATE TABLE on the schemas of the published "

@@ -7,22 +7,19 @@ travel as named parameters, sets of them as one JSON parameter through from_json
 from __future__ import annotations
 
 import json
-import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sql_databricks_bridge.db import event_rows
+from sql_databricks_bridge.db import delta_writes, event_rows
 from sql_databricks_bridge.db.databricks_errors import condition, words
 from sql_databricks_bridge.db.identifiers import databricks_identifier
 from sql_databricks_bridge.errors import (
     LakehouseError,
     LakehouseNotFound,
     LakehouseSignInError,
-    LakehouseUnavailable,
     StatementFailed,
 )
 from sql_databricks_bridge.models.events import EventRow, EventStatus, Outcome
@@ -32,15 +29,6 @@ if TYPE_CHECKING:
     from sql_databricks_bridge.db.statements import Warehouse
 
 _SQL = Path(__file__).with_name("sql")
-
-_CONFLICT = "2D521"  # SQLSTATE class of Delta's transaction conflicts: somebody else committed first
-_CONFLICT_RETRIES = 5
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
-
-_NO_CATALOG = "NO_SUCH_CATALOG_EXCEPTION"
-_NO_SCHEMA = "SCHEMA_NOT_FOUND"
-_MISSING = ("TABLE_OR_VIEW_NOT_FOUND", _NO_SCHEMA, _NO_CATALOG)
-_NOT_PERMITTED = "42501"
 
 
 class DeltaEventTable:
@@ -60,14 +48,7 @@ class DeltaEventTable:
         """
         creating = f"Creating events table {self._name}"
         with self._explained(creating):
-            try:
-                self._write("events_create", {}, creating)
-            except StatementFailed as failure:
-                if condition(failure) not in (_NO_SCHEMA, _NO_CATALOG):
-                    raise
-                schema = databricks_identifier(self._name.catalog, self._name.schema)
-                self._run_write(f"CREATE SCHEMA IF NOT EXISTS {schema}", {}, creating)
-                self._write("events_create", {}, creating)
+            delta_writes.create(self._warehouse, self._sql("events_create"), self._name, creating)
             self._require_columns(self._described())
 
     def unfinished(self, limit: int, skip_targets: Sequence[str] = ()) -> list[EventRow]:
@@ -126,24 +107,7 @@ class DeltaEventTable:
             raise LakehouseError(f"{what}: a row can't be understood: {exc}.") from exc
 
     def _write(self, name: str, parameters: Mapping[str, str | None], what: str) -> None:
-        self._run_write(self._sql(name), parameters, what)
-
-    def _run_write(self, statement: str, parameters: Mapping[str, str | None], what: str) -> None:
-        """Run a statement that is harmless twice; again, after a random pause, where another writer came first."""
-        for retry in range(_CONFLICT_RETRIES + 1):
-            if retry:
-                time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**retry)))
-            try:
-                self._warehouse().execute(statement, parameters, what)
-                return
-            except StatementFailed as failure:
-                if failure.sqlstate != _CONFLICT:
-                    raise
-                conflict = failure
-        raise LakehouseUnavailable(
-            f"{what}: other writers of the table came first {_CONFLICT_RETRIES + 1} times: {words(conflict)}.",
-            hint="Try again later; look for jobs that rewrite the events table all the time.",
-        ) from conflict
+        delta_writes.write(self._warehouse, self._sql(name), parameters, what)
 
     def _sql(self, name: str, limit: int = 0) -> str:
         text = (_SQL / f"{name}.sql").read_text(encoding="utf-8")
@@ -161,17 +125,17 @@ class DeltaEventTable:
             yield
         except StatementFailed as failure:
             named = condition(failure)
-            if named == _NO_CATALOG:
+            if named == delta_writes.NO_CATALOG:
                 raise LakehouseNotFound(
                     f"{what}: there is no catalog {self._name.catalog}.",
                     hint="Ask an administrator for it, or name the table in another one by BRIDGE_EVENTS_TABLE.",
                 ) from failure
-            if named in _MISSING:
+            if named in delta_writes.MISSING:
                 raise LakehouseNotFound(
                     f"{what}: the table is not there, or may not be seen.",
                     hint="`bridge events init` creates it; BRIDGE_EVENTS_TABLE says which one it is.",
                 ) from failure
-            if failure.sqlstate == _NOT_PERMITTED:
+            if failure.sqlstate == delta_writes.NOT_PERMITTED:
                 raise LakehouseSignInError(
                     f"{what}: not permitted: {words(failure)}.",
                     hint="The bridge's identity needs SELECT and MODIFY on it; to make it, CREATE TABLE on its schema.",

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from sql_databricks_bridge.db import delta_writes, publish_rows, publish_statements
 from sql_databricks_bridge.db.databricks_errors import condition
-from sql_databricks_bridge.db.identifiers import databricks_identifier
 from sql_databricks_bridge.errors import (
     PublicationOvertaken,
     PublicationRefused,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 _SQL = Path(__file__).with_name("sql")
 
 _CLAIMS = 5
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 
 _SEVERAL_ROWS = "DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE"
 
@@ -55,14 +53,7 @@ class DeltaPublisher:
         """
         creating = f"Creating the table of states {self._states}"
         with self._explained(creating):
-            try:
-                self._write(self._sql("states_create"), {}, creating)
-            except StatementFailed as failure:
-                if condition(failure) not in (delta_writes.NO_SCHEMA, delta_writes.NO_CATALOG):
-                    raise
-                schema = databricks_identifier(self._states.catalog, self._states.schema)
-                self._write(f"CREATE SCHEMA IF NOT EXISTS {schema}", {}, creating)
-                self._write(self._sql("states_create"), {}, creating)
+            delta_writes.create(self._warehouse, self._sql("states_create"), self._states, creating)
 
     def find(self, target: SourceName) -> PublishedState | None:
         """The state of a published table; None where there is none, or no table of states. 1 statement."""

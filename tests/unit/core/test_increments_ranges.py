@@ -169,4 +169,6 @@ def test_the_definition_changes_with_everything_that_rows_are_asked_by_and_with_
     ]
     assert len({stands, *others}) == len(others) + 1
     moved = dataclasses.replace(query, file="other.sql", parameters=(BoundParameter("p", "int", 1, "cli"),))
-    assert definition(moved, dataclasses.replace(publication, soft_delete="gone_at")) == stands
+    assert definition(moved, publication) == stands
+    assert definition(query, dataclasses.replace(publication, soft_delete="gone_at")) != stands
+    assert definition(query, publication, "other/database") != stands

@@ -37,13 +37,15 @@ def decide(
     state: PublishedState | None,
     read_digests: Callable[[str], bytes | None],
     *,
+    source: str = "",
     force_full: str | None = None,
 ) -> Way:
     """Decide, inside `connection.view()`; `columns` are the query's as described, `state` is what stands.
 
-    `read_digests` returns a file of digests by its path, None where it is gone. `force_full` is a reason of the
-    caller's to go in full. For fingerprints `high` is left None: it is the path where the caller will keep `digests`.
-    `UsageError` for a key, a column or a query that an increment can't have, or a source that is not set up for it.
+    `read_digests` returns a file of digests by its path, None where it is gone. `source` names the database that is
+    asked, as `definition` has it; `force_full` is a reason of the caller's to go in full. For fingerprints `high` is
+    left None: it is the path where the caller will keep `digests`. `UsageError` for a key, a column or a query that an
+    increment can't have, or a source that is not set up for it.
     """
     incremental = publication.incremental
     if incremental is None:
@@ -55,7 +57,7 @@ def decide(
         tuple(columns),
         chosen(query, columns, incremental),
         max(1, incremental.range_rows),
-        definition(query, publication),
+        definition(query, publication, source),
     )
     low = _standing(asked, incremental, state, force_full)
     if incremental.kind is IncrementKind.FINGERPRINT:
@@ -65,11 +67,13 @@ def decide(
     return _by_bounds(incremental.kind, low, bounds, warnings)
 
 
-def definition(query: ResolvedQuery, publication: Publication) -> str:
-    """A digest of what the rows are asked by: SHA-256 in hexadecimal. Rows of two definitions don't mix."""
+def definition(query: ResolvedQuery, publication: Publication, source: str = "") -> str:
+    """A digest of what the rows are asked by, and where: SHA-256 in hexadecimal. Rows of two definitions don't mix."""
     incremental = publication.incremental
     told = {
         "sql": query.sql,
+        "source": source,
+        "soft_delete": publication.soft_delete,
         "parameters": [
             [parameter.name.lower(), parameter.declaration, type(parameter.value).__name__, str(parameter.value)]
             for parameter in sorted(query.parameters, key=lambda parameter: parameter.name.lower())
