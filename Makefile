@@ -32,6 +32,7 @@ bench: setup    ## measure speed and memory as ratios
 	$(PY) -m benchmarks.incremental --json build/bench/incremental.json
 
 docs: setup     ## build the documentation into build/docs
+	.venv/bin/python -m sql_databricks_bridge.core.type_docs docs/types.md
 	.venv/bin/mkdocs build --strict --quiet
 
 lock: setup     ## make requirements.lock anew from pyproject.toml

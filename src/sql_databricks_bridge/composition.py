@@ -207,6 +207,7 @@ class Request:
     lookback_months: int | None = None
     limit: int | None = None
     publish: bool | None = None
+    strict: bool = False
     today: dt.date | None = None
     """End of the time window; None means the calendar on this machine's wall."""
 
@@ -228,6 +229,7 @@ def plan(config: Settings, request: Request, *, default_destination: Destination
         lookback_months=request.lookback_months,
         limit=request.limit,
         publish=request.publish,
+        strict=request.strict,
         default_database=config.sqlserver_database,
         default_destination=config.default_destination or default_destination,
     )

@@ -152,12 +152,12 @@ def test_frames_are_what_would_land(server: SqlServer) -> None:
     assert isinstance(server, MssqlServer)
     preview = server.connect()
     try:
-        frame = preview.frame(
-            query("SELECT TOP (50) CAST(object_id AS bigint) AS n, N'é' AS s FROM sys.all_columns"), 3
-        )
+        asked = query("SELECT TOP (50) CAST(object_id AS bigint) AS n, N'é' AS s FROM sys.all_columns")
+        frame = preview.frame(asked, LandedSchema.of(preview.describe(asked)), 3)
         assert frame.shape == (3, 2)
         assert frame.get_column("s").to_list() == ["é"] * 3
-        empty = preview.frame(query("SELECT CAST(1 AS bigint) AS n WHERE 1 = 0"), 3)
+        nothing = query("SELECT CAST(1 AS bigint) AS n WHERE 1 = 0")
+        empty = preview.frame(nothing, LandedSchema.of(preview.describe(nothing)), 3)
         assert (empty.shape, str(empty.dtypes[0])) == ((0, 1), "Int64")
     finally:
         preview.close()

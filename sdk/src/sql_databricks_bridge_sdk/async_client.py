@@ -66,6 +66,7 @@ class AsyncBridgeClient:
         parameters: Mapping[str, Parameter] | None = None,
         limit: int | None = None,
         publish: bool | None = None,
+        strict: bool = False,
         idempotency_key: str | None = None,
     ) -> Job:
         """As `BridgeClient.extract`."""
@@ -77,6 +78,7 @@ class AsyncBridgeClient:
             parameters=parameters,
             limit=limit,
             publish=publish,
+            strict=strict,
             idempotency_key=idempotency_key,
         )
         return await self._ask(call)

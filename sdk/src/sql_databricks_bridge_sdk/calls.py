@@ -44,6 +44,7 @@ def extract(
     parameters: Mapping[str, Parameter] | None,
     limit: int | None,
     publish: bool | None,
+    strict: bool,
     idempotency_key: str | None,
 ) -> Call[Job]:
     """POST /extract."""
@@ -55,6 +56,7 @@ def extract(
         "parameters": None if parameters is None else dict(parameters),
         "limit": limit,
         "publish": publish,
+        "strict": strict or None,
     }
     return _post("/extract", Job.of, _given(body), idempotency_key)
 

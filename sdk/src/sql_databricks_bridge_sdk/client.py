@@ -70,13 +70,15 @@ class BridgeClient:
         parameters: Mapping[str, Parameter] | None = None,
         limit: int | None = None,
         publish: bool | None = None,
+        strict: bool = False,
         idempotency_key: str | None = None,
     ) -> Job:
         """Ask for an extraction of a country's queries (None: all); returns the queued job.
 
         `destination` is 'catalog.schema.volume', one of those that the country's YAML allows. `parameters` are bound
         to @names. `limit` is the most rows of each query. `publish` makes Delta tables of the results (True) or only
-        lands them (False); None is what the country's YAML says. An `idempotency_key` of your own makes the call
+        lands them (False); None is what the country's YAML says. `strict` refuses queries that would
+        lose anything. An `idempotency_key` of your own makes the call
         harmless twice even after a restart of your program: the same key and request answer the same job.
         """
         call = calls.extract(
@@ -87,6 +89,7 @@ class BridgeClient:
             parameters=parameters,
             limit=limit,
             publish=publish,
+            strict=strict,
             idempotency_key=idempotency_key,
         )
         return self._ask(call)

@@ -32,6 +32,7 @@ def plan_of(settings: Settings, body: ExtractRequest, job_id: str) -> Extraction
                 lookback_months=body.lookback_months,
                 limit=body.limit,
                 publish=body.publish,
+                strict=body.strict,
             ),
         )
     except SettingsError:

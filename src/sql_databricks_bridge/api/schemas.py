@@ -64,6 +64,9 @@ class ExtractRequest(_Body):
         bool | None,
         Field(description="Publish to Delta tables, or only land; null means what the country's YAML says."),
     ] = None
+    strict: Annotated[
+        bool, Field(description="Refuse a query of which anything would get lost; the country's YAML may do so anyway.")
+    ] = False
 
 
 class EventRequest(_Body):

@@ -19,13 +19,14 @@ from sql_databricks_bridge.cli.options import (
     PublishOption,
     QueriesDirOption,
     QueriesOption,
+    StrictOption,
 )
 from sql_databricks_bridge.cli.stopping import stop_on_signals
 from sql_databricks_bridge.errors import BridgeError, Cancelled
 
 if TYPE_CHECKING:
     from sql_databricks_bridge.core.jobs import RunOptions
-    from sql_databricks_bridge.core.ports import ResultColumn
+    from sql_databricks_bridge.core.types import LandedSchema
     from sql_databricks_bridge.db.databricks import DatabricksLakehouse
     from sql_databricks_bridge.db.sql_server import MssqlServer
     from sql_databricks_bridge.models.jobs import ExtractionPlan, QueryOutcome, ResolvedQuery, RunReport
@@ -42,6 +43,7 @@ def extract(
     lookback_months: LookbackOption = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most N rows of each query.")] = None,
     publish: PublishOption = None,
+    strict: StrictOption = False,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="Queries at once.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show SQL and result schema of each query; run none.")] = (
         False
@@ -60,7 +62,16 @@ def extract(
     plan = composition.plan(
         config,
         composition.Request(
-            country, query or (), queries_dir, config_dir, destination, parameters, lookback_months, limit, publish
+            country,
+            query or (),
+            queries_dir,
+            config_dir,
+            destination,
+            parameters,
+            lookback_months,
+            limit,
+            publish,
+            strict,
         ),
     )
     for warning in plan.warnings:
@@ -217,12 +228,14 @@ def _below(path: str, root: str) -> str:
 
 def _dry_run(plan: ExtractionPlan, source: MssqlServer, *, as_json: bool) -> int:
     """Describe every query on the server, which runs none of them."""
-    results: list[tuple[ResolvedQuery, tuple[ResultColumn, ...] | BridgeError]] = []
+    from sql_databricks_bridge.core.shaping import shape
+
+    results: list[tuple[ResolvedQuery, LandedSchema | BridgeError]] = []
     connection = source.connect(database=plan.database, server=plan.server)
     try:
         for query in plan.queries:
             try:
-                results.append((query, connection.describe(query)))
+                results.append((query, shape(connection, query).schema))
             except BridgeError as exc:
                 results.append((query, exc))
     finally:
@@ -242,7 +255,7 @@ def _dry_run(plan: ExtractionPlan, source: MssqlServer, *, as_json: bool) -> int
     return 1 if any(isinstance(found, BridgeError) for _, found in results) else 0
 
 
-def _described_document(query: ResolvedQuery, found: tuple[ResultColumn, ...] | BridgeError) -> dict[str, Any]:
+def _described_document(query: ResolvedQuery, found: LandedSchema | BridgeError) -> dict[str, Any]:
     from sql_databricks_bridge.core.param_resolver import shown_value
 
     failed = isinstance(found, BridgeError)
@@ -254,16 +267,26 @@ def _described_document(query: ResolvedQuery, found: tuple[ResultColumn, ...] | 
             {"name": p.name, "type": p.declaration, "value": shown_value(p.name, p.value), "origin": p.origin}
             for p in query.parameters
         ],
-        "columns": None if isinstance(found, BridgeError) else [_column_document(column) for column in found],
+        "columns": None if isinstance(found, BridgeError) else _column_documents(found),
+        "losses": [] if isinstance(found, BridgeError) else [dataclasses.asdict(loss) for loss in found.losses],
         "error": str(found) if failed else None,
     }
 
 
-def _column_document(column: ResultColumn) -> dict[str, Any]:
-    return {"name": column.name, "type": column.sql_type, "nullable": column.nullable}
+def _column_documents(schema: LandedSchema) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": column.name,
+            "type": column.sql_type if origin.companion is not None else origin.column.sql_type,
+            "nullable": column.nullable,
+            "lands_as": str(field.type),
+            "companion_of": None if origin.companion is None else origin.column.name,
+        }
+        for column, origin, field in zip(schema.columns, schema.origins, schema.schema, strict=True)
+    ]
 
 
-def _print_described(query: ResolvedQuery, found: tuple[ResultColumn, ...] | BridgeError) -> None:
+def _print_described(query: ResolvedQuery, found: LandedSchema | BridgeError) -> None:
     from rich.text import Text
 
     from sql_databricks_bridge.core.param_resolver import shown_value
@@ -277,6 +300,10 @@ def _print_described(query: ResolvedQuery, found: tuple[ResultColumn, ...] | Bri
     if isinstance(found, BridgeError):
         output.print_error(f"{query.name}: {found.message}", found.hint)
     else:
-        for column in found:
-            console.print(Text(f"  {column.name}  {column.sql_type}{'' if column.nullable else ' NOT NULL'}"))
+        for column in _column_documents(found):
+            beside = "" if column["companion_of"] is None else f"  (beside {column['companion_of']})"
+            null = "" if column["nullable"] else " NOT NULL"
+            console.print(Text(f"  {column['name']}  {column['type']}{null} -> {column['lands_as']}{beside}"))
+        for loss in found.losses:
+            output.print_warning(f"{query.name}: column {loss.column}: {loss.reason}")
     console.print()

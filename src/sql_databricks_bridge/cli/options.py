@@ -34,4 +34,7 @@ PublishOption = Annotated[
         "--publish/--no-publish", help="Make Delta tables of the results, or only land them; else as the YAML says."
     ),
 ]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse a query of which anything would get lost on the way.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]

@@ -17,6 +17,7 @@ from sql_databricks_bridge.cli.options import (
     PublishOption,
     QueriesDirOption,
     QueriesOption,
+    StrictOption,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def plan(
     param: ParamOption = None,
     lookback_months: LookbackOption = None,
     publish: PublishOption = None,
+    strict: StrictOption = False,
     json: JsonOption = False,
 ) -> int:
     """Show for each query which way it will go, from where to where, about how many rows, and what its columns need.
@@ -56,6 +58,7 @@ def plan(
             parameters,
             lookback_months,
             publish=publish,
+            strict=strict,
         ),
     )
     lake = composition.lakehouse(config)

@@ -161,6 +161,7 @@ def preview(
 ) -> None:
     """Run a query and show its first rows as a Polars frame; nothing lands."""
     from sql_databricks_bridge.core.planning import parse_assignments
+    from sql_databricks_bridge.core.shaping import shape
     from sql_databricks_bridge.models.names import Destination
 
     config = composition.settings()
@@ -172,7 +173,8 @@ def preview(
     plan = composition.plan(config, request, default_destination=Destination("none", "none", "none"))
     connection = composition.sql_server(config, plan.server).connect(database=plan.database, server=plan.server)
     try:
-        frame = connection.frame(plan.queries[0], rows)
+        asked = shape(connection, plan.queries[0])
+        frame = connection.frame(asked.query, asked.schema, rows)
     finally:
         connection.close()
     if json:

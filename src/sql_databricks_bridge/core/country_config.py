@@ -11,11 +11,13 @@ from sql_databricks_bridge.core.publish_config import PublishConfig, read_publis
 from sql_databricks_bridge.core.schedule_config import read_schedules
 from sql_databricks_bridge.core.sql_values import ParameterType, parse_declaration
 from sql_databricks_bridge.core.suggestions import closest, listed
+from sql_databricks_bridge.core.types_config import read_types
 from sql_databricks_bridge.core.window import DEFAULT_LOOKBACK_MONTHS, parse_lookback_months
 from sql_databricks_bridge.core.yaml_text import Items, Node, Place, Scalar, Tree, leaves, load_yaml, merge
 from sql_databricks_bridge.errors import ParameterError, SettingsError, UnknownNameError, UsageError
 from sql_databricks_bridge.models.names import Destination, require_simple_name
 from sql_databricks_bridge.models.schedules import Schedule
+from sql_databricks_bridge.models.type_policies import TypePolicies
 
 COMMON = "common_params"
 NOT_COUNTRIES = frozenset({COMMON, "permissions"})
@@ -24,10 +26,10 @@ NOT_COUNTRIES = frozenset({COMMON, "permissions"})
 RESERVED_KEYS = frozenset(
     {
         *("database", "destination", "destinations", "incremental", "lookback_months"),
-        *("params", "publish", "schedule", "server"),
+        *("params", "publish", "schedule", "server", "types"),
     }
 )
-LATER_KEYS = frozenset({"queries", "types"})
+LATER_KEYS = frozenset({"queries"})
 """Refused today, so that a later version may give them a meaning without changing what a file says."""
 
 _PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,126}\Z")
@@ -66,6 +68,7 @@ class CountryConfig:
     lookback_at: Place | None = None
     publishing: PublishConfig = field(default_factory=PublishConfig)
     schedules: tuple[Schedule, ...] = ()
+    types: TypePolicies = field(default_factory=TypePolicies)
 
 
 def list_countries(config_dir: Path) -> tuple[str, ...]:
@@ -128,6 +131,7 @@ def load_country(config_dir: Path, country: str) -> CountryConfig:
         lookback_at=lookback.at if lookback else None,
         publishing=read_publishing(entries, problems),
         schedules=read_schedules(country, entries, problems),
+        types=read_types(entries, problems),
     )
     if problems:
         raise SettingsError("; ".join(problems) + ".", hint="Mend the YAML.")

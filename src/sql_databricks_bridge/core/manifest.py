@@ -8,11 +8,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from sql_databricks_bridge.core.ports import ResultColumn
+from sql_databricks_bridge.core.types import Origin
 from sql_databricks_bridge.errors import LandingError
+from sql_databricks_bridge.models.type_policies import Companion, Form
 
 MANIFEST_NAME = "_manifest.json"
-FORMAT_VERSION = 2
-"""1: before publication; its manifests have no `increment` and no `publication`, and every run was a whole result."""
+FORMAT_VERSION = 3
+"""1: before publication; its manifests have no `increment` and no `publication`, and every run was a whole result.
+2: before type policies; its columns have no `form` and no companions."""
 
 _SINCE_2 = frozenset({"increment", "publication"})
 
@@ -29,7 +33,10 @@ class ManifestPart:
 
 @dataclass(frozen=True, slots=True)
 class ManifestColumn:
-    """A column as SQL Server described it and as Arrow holds it."""
+    """A column as SQL Server has it (a companion: as it was asked for) and as Arrow holds it.
+
+    `form` says how its values stand (models.type_policies.Form); a companion names the column it stands beside.
+    """
 
     name: str
     sql_type: str
@@ -37,6 +44,9 @@ class ManifestColumn:
     nullable: bool
     collation: str | None = None
     user_type: str | None = None
+    form: Form = Form.PLAIN
+    companion: Companion | None = None
+    companion_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +150,8 @@ class Manifest:
             names = [field.name for field in dataclasses.fields(cls)]
             if document["format_version"] == 1:
                 document |= dict.fromkeys(_SINCE_2)
+            if document["format_version"] < 3:
+                document["schema"] = [_with_form(column) for column in document["schema"]]
             return cls(**{name: _read(name, document[name]) for name in names})
         except (ValueError, KeyError, TypeError) as exc:
             raise LandingError(
@@ -151,12 +163,25 @@ class Manifest:
 _LISTS: dict[str, Any] = {
     "parameters": ManifestParameter,
     "parts": ManifestPart,
-    "schema": ManifestColumn,
     "losses": ManifestLoss,
 }
 
 
+def _column(value: dict[str, Any]) -> ManifestColumn:
+    companion = value["companion"]
+    forms = {"form": Form(value["form"]), "companion": None if companion is None else Companion(companion)}
+    return ManifestColumn(**value | forms)
+
+
+def _with_form(value: dict[str, Any]) -> dict[str, Any]:
+    """What a column's form was before policies: what the driver gives."""
+    origin = Origin.as_driven(ResultColumn(value["name"], value["sql_type"], True, 0, 0, 0))
+    return value | {"form": origin.form, "companion": None, "companion_of": None}
+
+
 def _read(name: str, value: Any) -> Any:
+    if name == "schema":
+        return tuple(_column(item) for item in value)
     if name in _LISTS:
         return tuple(_LISTS[name](**item) for item in value)
     if name == "increment" and value is not None:

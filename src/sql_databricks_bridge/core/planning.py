@@ -49,6 +49,7 @@ def plan_extraction(
     lookback_months: int | None = None,
     limit: int | None = None,
     publish: bool | None = None,
+    strict: bool = False,
     default_database: str | None = None,
     default_destination: Destination | None = None,
 ) -> ExtractionPlan:
@@ -57,7 +58,8 @@ def plan_extraction(
     `queries` None or empty means all of the country's; `parameters` are values for declared `@names`, as text or JSON
     values; `lookback_months` overrides the YAML's; `today` ends the time window; the defaults are the settings', used
     where the YAML says nothing. `limit` cuts every query's rows. `publish` None means what the YAML's `publish:` says;
-    True publishes where it says nothing too, False lands only.
+    True publishes where it says nothing too, False lands only. `strict` refuses queries whose result would lose
+    anything, as `types.strict` in the YAML does.
 
     Raises `UnknownNameError` (country, query), `SettingsError` (YAML, no database, no destination), `QueryFileError`,
     `ParameterError`, `UsageError` (folders, limit, a destination that is not allowed).
@@ -74,6 +76,8 @@ def plan_extraction(
             f"{country} has no database.", hint=f"Write `database:` into {config.files[-1]}, or set SQLSERVER_DATABASE."
         )
     resolved, warnings = _resolve_all(scene, chosen)
+    types = dataclasses.replace(config.types, strict=strict or config.types.strict)
+    resolved = tuple(dataclasses.replace(query, types=types) for query in resolved)
     resolved = _with_tables(resolved, scene, volume, publish=publish, limit=limit)
     return ExtractionPlan(
         run_id=run_id,

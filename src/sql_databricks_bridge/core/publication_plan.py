@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sql_databricks_bridge.core import increments
-from sql_databricks_bridge.core.ports import Lakehouse, Publisher, ResultColumn, SqlServer, SqlServerConnection
+from sql_databricks_bridge.core.ports import Lakehouse, Publisher, SqlServer, SqlServerConnection
 from sql_databricks_bridge.core.publishing import FULL, TableRun
-from sql_databricks_bridge.core.types import LandedSchema
+from sql_databricks_bridge.core.shaping import Shape, shape
 from sql_databricks_bridge.errors import BridgeError, PublicationRefused, UsageError
 from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
 from sql_databricks_bridge.models.publishing import DriftPolicy, Publication, PublishedState, Watermark, Way
@@ -84,14 +84,14 @@ def _forecast(
     states: Mapping[str, PublishedState],
 ) -> Forecast:
     if query.publish is None or publisher is None:
-        LandedSchema.of(connection.describe(query))
-        return Forecast(query.name, LAND, "it has no table")
+        asked = shape(connection, query)
+        return Forecast(query.name, LAND, "it has no table", warnings=(*asked.warnings, *_losses(asked)))
     run = _Looking(lakehouse, publisher, plan, query, states.get(str(query.publish.table)))
     run.begin(connection)
     with connection.view():
-        columns = connection.describe(query)
-        choice = run.choose(connection, columns)
-        rows = _rows(connection, query, columns, query.publish, choice.way)
+        asked = shape(connection, query)
+        choice = run.choose(connection, asked)
+        rows = _rows(connection, asked, query.publish, choice.way)
     way = choice.way
     return Forecast(
         query=query.name,
@@ -104,20 +104,18 @@ def _forecast(
         high=way.high,
         estimated_rows=rows,
         changes=choice.changes,
-        warnings=(*run.warnings, *way.warnings),
+        warnings=(*run.warnings, *asked.warnings, *_losses(asked), *way.warnings),
     )
 
 
-def _rows(
-    connection: SqlServerConnection,
-    query: ResolvedQuery,
-    columns: Sequence[ResultColumn],
-    publication: Publication,
-    way: Way,
-) -> int | None:
+def _losses(asked: Shape) -> list[str]:
+    return [f"column {loss.column}: {loss.reason}" for loss in asked.schema.losses]
+
+
+def _rows(connection: SqlServerConnection, asked: Shape, publication: Publication, way: Way) -> int | None:
     """Count what would travel; None for a query that can't be counted, as one that can't stand in parentheses."""
     try:
-        return increments.estimate(connection, query, columns, publication, way)
+        return increments.estimate(connection, asked.query, asked.columns, publication, way)
     except UsageError:
         return None
 

@@ -18,9 +18,10 @@ import structlog
 
 from sql_databricks_bridge.core import increments
 from sql_databricks_bridge.core.drift import Drift, compare, delta_type, settled_columns
+from sql_databricks_bridge.core.increments.wrapping import wrappable
 from sql_databricks_bridge.core.manifest import Manifest, ManifestIncrement, ManifestPublication
-from sql_databricks_bridge.core.ports import Lakehouse, Publisher, ResultColumn, SqlServerConnection
-from sql_databricks_bridge.core.types import LandedSchema
+from sql_databricks_bridge.core.ports import Lakehouse, Publisher, SqlServerConnection
+from sql_databricks_bridge.core.shaping import Shape
 from sql_databricks_bridge.core.uploader import Published
 from sql_databricks_bridge.errors import LakehouseNotFound, PublicationBusy, PublicationRefused
 from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
@@ -50,12 +51,16 @@ _MOST_TABLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a run does: the statement to stream, the way that it goes, and the columns that the table gets."""
+    """What a run does: the statement to stream, the way that it goes, and the columns that the table gets.
+
+    `definition` is the digest of what the rows are asked by.
+    """
 
     query: ResolvedQuery
     way: Way
     table: SourceName
     columns: tuple[DeltaColumn, ...]
+    definition: str
     changes: tuple[str, ...]
 
 
@@ -91,13 +96,15 @@ class TableRun:
         owner = f"{self._plan.run_id}-{self._plan.attempt}"
         self._state = self._publisher.claim(target, self._plan.country, self._query.name, owner)
 
-    def choose(self, connection: SqlServerConnection, columns: Sequence[ResultColumn]) -> Choice:
-        """Decide how the query goes, inside `connection.view()`; `columns` are its result as described.
+    def choose(self, connection: SqlServerConnection, asked: Shape) -> Choice:
+        """Decide how the query goes, inside `connection.view()`; `asked` is the query as it is to be sent.
 
         `PublicationRefused` where its columns changed in a way that the policy does not take.
         """
-        state = self.state
-        wanted = tuple(DeltaColumn(field.name, delta_type(field.type)) for field in LandedSchema.of(columns).schema)
+        state, query, columns = self.state, asked.query, asked.columns
+        if self._kind is not None:
+            wrappable(self._query)  # what the user's own SELECT can't have; around it there may be one of the bridge's
+        wanted = tuple(DeltaColumn(field.name, delta_type(field.type)) for field in asked.schema.schema)
         _check_names(wanted, self.publication)
         standing = self._publisher.columns(state.table)
         if standing is not None and state.generation == 0:
@@ -114,7 +121,7 @@ class TableRun:
             log.info("publication.columns_changed", query=self._query.name, table=str(table), changes=changes)
         way = increments.decide(
             connection,
-            self._query,
+            query,
             columns,
             self.publication,
             state,
@@ -125,8 +132,9 @@ class TableRun:
         kept = wanted if standing is None or table != state.table else self._data(settled_columns(standing, drift))
         if self._kind is IncrementKind.FINGERPRINT:
             kept = (*kept, DeltaColumn(RANGE_COLUMN, "bigint"))
-        statement = increments.statement(self._query, columns, self.publication, way)
-        return Choice(statement, way, table, kept, changes)
+        statement = increments.statement(query, columns, self.publication, way)
+        definition = increments.definition(query, self.publication, self._source)
+        return Choice(statement, way, table, kept, definition, changes)
 
     def told(self, choice: Choice, digests_path: str | None) -> tuple[ManifestIncrement | None, ManifestPublication]:
         """What the manifest says about the choice; `digests_path` is where the file of digests lies."""
@@ -145,7 +153,7 @@ class TableRun:
             way=way.kind.value if way.kind is not None else FULL,
             reason=way.reason,
             base=max(1, self.state.generation),
-            definition=increments.definition(self._query, self.publication, self._source),
+            definition=choice.definition,
             watermark=high.value if high is not None else None,
             changes=choice.changes,
             columns=tuple((column.name, column.type) for column in choice.columns),

@@ -20,6 +20,7 @@ from sql_databricks_bridge.core.ports import Lakehouse, SqlServer, SqlServerConn
 from sql_databricks_bridge.core.progress import Meter, Reporter
 from sql_databricks_bridge.core.publishing import DIGESTS_NAME, TableRun
 from sql_databricks_bridge.core.record import manifest_of
+from sql_databricks_bridge.core.shaping import shape
 from sql_databricks_bridge.core.types import LandedSchema
 from sql_databricks_bridge.core.uploader import Fence, Landing, Published, first_published, seconds_since
 from sql_databricks_bridge.errors import (
@@ -197,13 +198,16 @@ class QueryTask:
         started_at = dt.datetime.now(dt.UTC)
         self._check_cancelled()
         if table is None:
-            schema = LandedSchema.of(connection.describe(self._query))
-            self._stream(connection, self._query, schema)
+            asked = shape(connection, self._query)
+            self._warnings = asked.warnings
+            schema = asked.schema
+            self._stream(connection, asked.query, schema)
             return manifest_of(self._context.plan, self._query, connection, schema, self._landing.parts, started_at)
         with connection.view():
-            choice = table.choose(connection, connection.describe(self._query))
-            self._warnings = choice.way.warnings
-            schema = LandedSchema.of(connection.describe(choice.query))
+            asked = shape(connection, self._query)
+            choice = table.choose(connection, asked)
+            self._warnings = (*asked.warnings, *choice.way.warnings)
+            schema = asked.of(connection, choice.query).schema
             self._stream(connection, choice.query, schema)
         digests = choice.way.digests
         path = None if digests is None else self._landing.attach(DIGESTS_NAME, digests)

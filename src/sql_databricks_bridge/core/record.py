@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 import sql_databricks_bridge
 from sql_databricks_bridge.core.manifest import (
     Manifest,
@@ -16,8 +18,8 @@ from sql_databricks_bridge.core.manifest import (
     ManifestPublication,
 )
 from sql_databricks_bridge.core.param_resolver import shown_value
-from sql_databricks_bridge.core.ports import SqlServerConnection
-from sql_databricks_bridge.core.types import LandedSchema
+from sql_databricks_bridge.core.ports import ResultColumn, SqlServerConnection
+from sql_databricks_bridge.core.types import LandedSchema, Origin
 from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
 
 
@@ -51,21 +53,30 @@ def manifest_of(
         size_bytes=sum(part.size_bytes for part in parts),
         parts=tuple(parts),
         schema=tuple(
-            ManifestColumn(
-                name=column.name,
-                sql_type=column.sql_type,
-                arrow_type=str(field.type),
-                nullable=column.nullable,
-                collation=column.collation,
-                user_type=column.user_type,
-            )
-            for column, field in zip(schema.columns, schema.schema, strict=True)
+            _column(column, origin, field.type)
+            for column, origin, field in zip(schema.columns, schema.origins, schema.schema, strict=True)
         ),
         losses=tuple(ManifestLoss(loss.column, loss.reason) for loss in schema.losses),
         row_limit=plan.limit,
         tool_version=sql_databricks_bridge.__version__,
         increment=increment,
         publication=publication,
+    )
+
+
+def _column(column: ResultColumn, origin: Origin, arrow_type: pa.DataType) -> ManifestColumn:
+    is_value = origin.companion is None
+    was = origin.column if is_value else column
+    return ManifestColumn(
+        name=column.name,
+        sql_type=was.sql_type,
+        arrow_type=str(arrow_type),
+        nullable=column.nullable,
+        collation=was.collation,
+        user_type=was.user_type,
+        form=origin.form,
+        companion=origin.companion,
+        companion_of=None if is_value else origin.column.name,
     )
 
 

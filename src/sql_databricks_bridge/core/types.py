@@ -1,7 +1,8 @@
 """The type contract: what each SQL Server type becomes in Parquet, checked value by value, column by column.
 
 Types come from the server's metadata only, never from values. A value is kept exactly, or refused by name
-(`ValueRefused`), or its loss is declared (`LandedSchema.losses`, written into the manifest). Unsigned integers,
+(`ValueRefused`), or its loss is declared (`LandedSchema.losses`, written into the manifest). What the driver loses
+is kept by rewriting the query, see `core.forms`. Unsigned integers,
 nanosecond timestamps and TIME never land, because Spark refuses them.
 """
 
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 
 from sql_databricks_bridge.core.ports import ResultColumn
 from sql_databricks_bridge.errors import EventInvalid, ResultShapeError, ValueRefused
+from sql_databricks_bridge.models.type_policies import Companion, Form
 
 MAX = -1
 """`SqlServerType.length` of the (max) types."""
@@ -25,10 +27,15 @@ _MAX_STRING_BYTES = 2**31 - 1  # the 32-bit offsets of Arrow's string and binary
 _SYNTAX = re.compile(r"\s*([a-z_][a-z0-9_]*)\s*(?:\(\s*(max|\d+)\s*(?:,\s*(\d+)\s*)?\))?\s*\Z", re.IGNORECASE)
 _DECIMALS = frozenset({"decimal", "numeric"})
 _FRACTIONAL = frozenset({"time", "datetime2", "datetimeoffset"})
+_MOST_DIGITS = 7
+CLR_TYPES = frozenset({"hierarchyid", "geometry", "geography"})
+"""Types of .NET's that SQL Server brings along; the driver gives their serialization."""
+
+LOST_DIGIT = "the seventh fractional digit is not kept"
+LOST_OFFSET = "the offset is not kept: the value is its instant in UTC"
+
 _TEXTS = frozenset({"char", "varchar", "nchar", "nvarchar", "text", "ntext", "xml", "json"})
-_BINARIES = frozenset(
-    {"binary", "varbinary", "image", "timestamp", "rowversion", "hierarchyid", "geometry", "geography"}
-)
+_BINARIES = frozenset({"binary", "varbinary", "image", "timestamp", "rowversion", *CLR_TYPES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +79,38 @@ class DeclaredLoss:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What a landed column is of: `column` as the user's query has it, and in which form its values stand.
+
+    With a `companion` it is that column's companion and not its value. `losses` are what it does not keep.
+    """
+
+    column: ResultColumn
+    form: Form = Form.PLAIN
+    companion: Companion | None = None
+    losses: tuple[str, ...] = ()
+
+    @classmethod
+    def as_driven(cls, column: ResultColumn) -> Origin:
+        """What becomes of a column that is left to the driver."""
+        try:
+            name, scale = (parsed := SqlServerType.parse(column.sql_type)).name, parsed.scale
+        except ValueError:
+            return cls(column)
+        if name == "datetime2" and scale == _MOST_DIGITS:
+            return cls(column, Form.MICROSECONDS, losses=(LOST_DIGIT,))
+        if name == "datetimeoffset":
+            return cls(column, Form.UTC, losses=(LOST_OFFSET, *((LOST_DIGIT,) if scale == _MOST_DIGITS else ())))
+        return cls(column, Form.BYTES if name in CLR_TYPES else Form.PLAIN)
+
+
+@dataclass(frozen=True, slots=True)
 class _Landing:
-    """How one SQL Server type lands: its Arrow type, how a driver's column becomes that, and what gets lost."""
+    """How one SQL Server type lands: its Arrow type, and how a driver's column becomes that."""
 
     target: pa.DataType
     accepts: Callable[[pa.DataType], bool]
     convert: Callable[[pa.Array], pa.Array]
-    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +120,21 @@ class LandedSchema:
     columns: tuple[ResultColumn, ...]
     schema: pa.Schema
     losses: tuple[DeclaredLoss, ...]
+    origins: tuple[Origin, ...]
 
     @classmethod
-    def of(cls, columns: Sequence[ResultColumn]) -> LandedSchema:
-        """Build it from a described result set; `ResultShapeError` lists every column that can't land."""
+    def of(cls, columns: Sequence[ResultColumn], origins: Sequence[Origin] | None = None) -> LandedSchema:
+        """Build it from a described result set; `ResultShapeError` lists every column that can't land.
+
+        `origins` tell of each column what it was before the query was rewritten; None: it was not.
+        """
         _check_names(columns)
+        known = tuple(Origin.as_driven(column) for column in columns) if origins is None else tuple(origins)
         fields, losses, problems = [], [], []
-        for ordinal, column in enumerate(columns, 1):
+        for ordinal, (column, origin) in enumerate(zip(columns, known, strict=True), 1):
             try:
-                fields.append(landed_field(column))
-                losses += [DeclaredLoss(column.name, reason) for reason in _landing(column).losses]
+                fields.append(landed_field(column, origin))
+                losses += [DeclaredLoss(column.name, f"{origin.column.sql_type}: {loss}") for loss in origin.losses]
             except ResultShapeError as exc:
                 problems.append(f"column {ordinal} ({column.name!r}) {exc.message}")
         if problems:
@@ -105,7 +142,7 @@ class LandedSchema:
                 f"The result can't become Parquet: {'; '.join(problems)}.",
                 hint="CAST such a column in the query, e.g. CAST(v AS nvarchar(4000)) AS v.",
             )
-        return cls(tuple(columns), pa.schema(fields), tuple(losses))
+        return cls(tuple(columns), pa.schema(fields), tuple(losses), known)
 
     def convert(self, batch: pa.RecordBatch, first_row: int = 0) -> Iterator[pa.RecordBatch]:
         """Turn a batch as the driver typed it into batches of `schema`, mostly one.
@@ -128,17 +165,23 @@ class LandedSchema:
         yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
-def landed_field(column: ResultColumn) -> pa.Field:
-    """Return the Parquet field of a column; its metadata keeps what SQL Server called it.
+def landed_field(column: ResultColumn, origin: Origin | None = None) -> pa.Field:
+    """Return the Parquet field of a column; its metadata keeps what SQL Server called it, before any rewriting.
 
     Every field is nullable for Arrow: the server's own word on that stands in `sqlserver.nullable`, so that a NULL
     that it did not expect is landed and not lost. `ResultShapeError` where the type can't land.
     """
-    metadata = {"sqlserver.type": column.sql_type, "sqlserver.nullable": str(column.nullable).lower()}
-    if column.collation:
-        metadata["sqlserver.collation"] = column.collation
-    if column.user_type:
-        metadata["sqlserver.user_type"] = column.user_type
+    origin = origin or Origin.as_driven(column)
+    was = column if origin.companion is not None else origin.column
+    metadata = {"sqlserver.type": was.sql_type, "sqlserver.nullable": str(column.nullable).lower()}
+    if was.collation:
+        metadata["sqlserver.collation"] = was.collation
+    if was.user_type:
+        metadata["sqlserver.user_type"] = was.user_type
+    if origin.companion is not None:
+        metadata |= {"bridge.companion": origin.companion.value, "bridge.companion_of": origin.column.name}
+    elif origin.form is not Form.PLAIN:
+        metadata["bridge.form"] = origin.form.value
     return pa.field(column.name, _landing(column).target, nullable=True, metadata=metadata)
 
 
@@ -223,19 +266,19 @@ def _landing_of(type_text: str) -> _Landing:
         assert sql_type.precision is not None  # parse sets both for these types
         assert sql_type.scale is not None
         return _cast_to(pa.decimal128(sql_type.precision, sql_type.scale), pa.types.is_decimal)
-    if name in _FRACTIONAL:
+    if name == "time":
         assert sql_type.scale is not None
-        return _FRACTIONAL_LANDINGS[name](sql_type.scale)
+        return _time(sql_type.scale)
     if name == "sql_variant":
         raise ResultShapeError("is a sql_variant, which has no type of its own")
     raise ResultShapeError(f"is of type {type_text!r}, which has no place in Parquet")
 
 
-def _cast_to(target: pa.DataType, accepts: Callable[[pa.DataType], bool], *losses: str) -> _Landing:
+def _cast_to(target: pa.DataType, accepts: Callable[[pa.DataType], bool]) -> _Landing:
     def convert(array: pa.Array) -> pa.Array:
         return array if array.type.equals(target) else array.cast(target, safe=True)
 
-    return _Landing(target, accepts, convert, losses)
+    return _Landing(target, accepts, convert)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -275,24 +318,6 @@ def _time(digits: int) -> _Landing:
     return _Landing(pa.string(), pa.types.is_time, convert)
 
 
-def _datetime2(digits: int) -> _Landing:
-    losses = ("datetime2(7): the seventh fractional digit is dropped by the driver",) if digits == 7 else ()
-    return _cast_to(pa.timestamp("us"), _is_local_timestamp, *losses)
-
-
-def _datetimeoffset(digits: int) -> _Landing:
-    losses = ["datetimeoffset: the original offset is not kept (the value is UTC)"]
-    if digits == 7:
-        losses.append("datetimeoffset(7): the seventh fractional digit is dropped by the driver")
-    return _cast_to(pa.timestamp("us", tz="UTC"), _is_utc_timestamp, *losses)
-
-
-_FRACTIONAL_LANDINGS: dict[str, Callable[[int], _Landing]] = {
-    "time": _time,
-    "datetime2": _datetime2,
-    "datetimeoffset": _datetimeoffset,
-}
-
 _PLAIN: dict[str, _Landing] = {
     "bit": _cast_to(pa.bool_(), pa.types.is_boolean),
     "tinyint": _cast_to(pa.int16(), pa.types.is_integer),
@@ -306,6 +331,8 @@ _PLAIN: dict[str, _Landing] = {
     "date": _cast_to(pa.date32(), pa.types.is_date),
     "datetime": _cast_to(pa.timestamp("us"), _is_local_timestamp),
     "smalldatetime": _cast_to(pa.timestamp("us"), _is_local_timestamp),
+    "datetime2": _cast_to(pa.timestamp("us"), _is_local_timestamp),
+    "datetimeoffset": _cast_to(pa.timestamp("us", tz="UTC"), _is_utc_timestamp),
     # As SQL Server prints it: 8-4-4-4-12 hexadecimal digits in upper case.
     "uniqueidentifier": _Landing(pa.string(), _is_text, _text),
     **{name: _Landing(pa.string(), _is_text, _text) for name in _TEXTS},

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from sql_databricks_bridge.core.types import LandedSchema
+
 _SNAPSHOT, _READ_COMMITTED = "SNAPSHOT", "READ COMMITTED"
 _FIRST_ROWS = 64
 _MOST_ROWS = 65_536
@@ -205,14 +207,11 @@ class MssqlConnection:
         self._begin_anew()
         return self._session.rows(batch, bound)
 
-    def frame(self, query: ResolvedQuery, rows: int) -> pl.DataFrame:
+    def frame(self, query: ResolvedQuery, schema: LandedSchema, rows: int) -> pl.DataFrame:
         """Return the first `rows` rows, as they would land, as a Polars frame without a copy: for people's eyes."""
         import polars as pl
         import pyarrow as pa
 
-        from sql_databricks_bridge.core.types import LandedSchema
-
-        schema = LandedSchema.of(self.describe(query))
         with self.stream(query, batch_bytes=8 << 20, row_limit=rows) as batches:
             landed = [batch for raw in batches for batch in schema.convert(raw)]
         frame = pl.from_arrow(pa.Table.from_batches(landed, schema=schema.schema))

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from sql_databricks_bridge.models.names import Destination
 from sql_databricks_bridge.models.publishing import Publication, PublicationOutcome
+from sql_databricks_bridge.models.type_policies import TypePolicies
 
 
 class QueryStatus(StrEnum):
@@ -55,7 +56,7 @@ class BoundParameter:
 class ResolvedQuery:
     """A query ready to be sent. `sql` is one SELECT whose line n is line n of `file`.
 
-    `publish` says which table its rows become, None where they only land.
+    `publish` says which table its rows become, None where they only land; `types` in which forms values land.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ResolvedQuery:
     placeholders: tuple[Placeholder, ...] = ()
     parameters: tuple[BoundParameter, ...] = ()
     publish: Publication | None = None
+    types: TypePolicies = field(default_factory=TypePolicies)
 
 
 @dataclass(frozen=True, slots=True)

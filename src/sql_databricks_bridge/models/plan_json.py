@@ -18,6 +18,7 @@ from sql_databricks_bridge.models.jobs import BoundParameter, ExtractionPlan, Pl
 from sql_databricks_bridge.models.names import Destination
 from sql_databricks_bridge.models.publishing import DriftPolicy, Incremental, IncrementKind, Publication
 from sql_databricks_bridge.models.tables import SourceName
+from sql_databricks_bridge.models.type_policies import POLICIES, TypePolicies
 
 _T = TypeVar("_T")
 
@@ -92,6 +93,7 @@ def _query_document(query: ResolvedQuery) -> dict[str, object]:
             for item in query.parameters
         ],
         "publish": None if query.publish is None else _publication_document(query.publish),
+        "types": {"chosen": dict(query.types.chosen), "strict": query.types.strict},
     }
 
 
@@ -130,6 +132,7 @@ def _query(document: object, where: str) -> ResolvedQuery:
             _bound(item, f"{where}.parameters[{number}]") for number, item in enumerate(found.items("parameters"))
         ),
         publish=found.optional("publish", lambda name: _publication(found.take(name), f"{where}.publish")),
+        types=_types(found.take("types"), f"{where}.types"),
     )
     found.end()
     return query
@@ -148,6 +151,18 @@ def _publication(document: object, where: str) -> Publication:
     )
     found.end()
     return publication
+
+
+def _types(document: object, where: str) -> TypePolicies:
+    found = _Fields(document, where)
+    chosen = _Fields(found.take("chosen"), f"{where}.chosen")
+    policies = tuple((name, chosen.text(name)) for name in list(chosen.rest))
+    for name, policy in policies:
+        if policy not in POLICIES.get(name, ()):
+            raise ValueError(f"{where}.chosen has {name}: {policy}, which this version does not know")
+    types = TypePolicies(policies, strict=found.flag("strict"))
+    found.end()
+    return types
 
 
 def _incremental(document: object, where: str) -> Incremental:
@@ -292,6 +307,12 @@ class _Fields:
         value = self.take(name)
         if type(value) is not int:
             raise ValueError(f"{self._where}.{name} is no whole number")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self.take(name)
+        if type(value) is not bool:
+            raise ValueError(f"{self._where}.{name} is neither true nor false")
         return value
 
     def items(self, name: str) -> list[object]:

@@ -171,7 +171,7 @@ def test_losses_are_declared_before_the_first_row() -> None:
     )
     assert [(loss.column, loss.reason.split(":")[0]) for loss in schema.losses] == [
         ("a", "datetime2(7)"),
-        ("c", "datetimeoffset"),
+        ("c", "datetimeoffset(7)"),
         ("c", "datetimeoffset(7)"),
     ]
 
