@@ -6,6 +6,9 @@ real server by setting SQLSERVER_* and DATABRICKS_* and `--query`.
 
 - drain: the driver's own Arrow reader, every batch thrown away. The floor.
 - bridge: `core.jobs.run`, fetch to typed zstd Parquet in a Databricks Volume.
+- as_is: the same with `types: {datetime2: microseconds}`, so that nothing is rewritten, whatever the query. The table
+  needs no rewriting either way: what the bridge pays for looking.
+- exact7, lossy7: the query with a datetime2(7) besides, with its companion column and without.
 - rowwise: cursor rows to dicts to a Polars DataFrame to Parquet, uploaded: what most scripts do.
 """
 
@@ -42,6 +45,11 @@ COLUMNS = """
     CAST(CASE WHEN f.arr_delay > 0 THEN 1 ELSE 0 END AS bit) AS late,
     f.air_time
 """
+
+
+_DIGITS = "SELECT f.*, CONVERT(datetime2(7), f.scheduled) AS exactly FROM ({}) AS f"
+_LOSSY = (("datetime2", "microseconds"), ("datetimeoffset", "utc"))
+_POLICIES = {"bridge": (), "exact7": (), "as_is": _LOSSY, "lossy7": _LOSSY}
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,11 @@ def _measure(options: argparse.Namespace, environment: Mapping[str, str]) -> Non
         _prepare(environment, table, copies)
         query = f"SELECT * FROM {table}"
         for turn in range(options.rounds):
-            contestants = ["drain", "bridge"] + (["rowwise"] if turn < options.rowwise_rounds and copies <= 3 else [])
+            contestants = ["drain", "bridge"]
+            if copies <= 3:
+                contestants += ["as_is", "lossy7", "exact7"] + ["rowwise"] * (turn < options.rowwise_rounds)
             for contestant in contestants:
-                measure = _run(contestant, query, environment)
+                measure = _run(contestant, _DIGITS.format(query) if "7" in contestant else query, environment)
                 results.append(measure)
                 print(
                     f"{contestant:8} {measure.rows:>9,} rows {measure.rows / measure.wall_s:>10,.0f} rows/s"
@@ -127,8 +137,11 @@ def _run(contestant: str, query: str, environment: Mapping[str, str]) -> Measure
 
 
 def _be(contestant: str, query: str) -> Measure:
-    work = {"drain": _drain, "bridge": _bridge, "rowwise": _rowwise}[contestant]
-    run = work(query)  # imports and sign-in happen before the clock starts
+    run = (  # imports and sign-in happen before the clock starts
+        _bridge(query, _POLICIES[contestant])
+        if contestant in _POLICIES
+        else {"drain": _drain, "rowwise": _rowwise}[contestant](query)
+    )
     began, usage = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     rows = run()
     wall, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
@@ -187,7 +200,7 @@ def _volume() -> str:
     return "/Volumes/" + "/".join(parts)
 
 
-def _bridge(query: str) -> Any:
+def _bridge(query: str, policies: tuple[tuple[str, str], ...]) -> Any:
     import hashlib
     import uuid
 
@@ -196,11 +209,14 @@ def _bridge(query: str) -> Any:
     from sql_databricks_bridge.db.databricks import DatabricksLakehouse
     from sql_databricks_bridge.db.sql_server import MssqlServer
     from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery, RunStatus
+    from sql_databricks_bridge.models.type_policies import TypePolicies
 
     settings = load_settings(sqlserver_trust_server_certificate=True)
     assert settings.default_destination is not None
     assert settings.sqlserver_database is not None
-    resolved = ResolvedQuery("bench", "bench.sql", query, hashlib.sha256(query.encode()).hexdigest())
+    resolved = ResolvedQuery(
+        "bench", "bench.sql", query, hashlib.sha256(query.encode()).hexdigest(), types=TypePolicies(policies)
+    )
     plan = ExtractionPlan(
         uuid.uuid4().hex, "bench", settings.default_destination, (resolved,), settings.sqlserver_database
     )
@@ -230,7 +246,7 @@ def _report(results: list[Measure], file: Path | None) -> None:
     print("| rows | contestant | rows/s | CPU s | peak MiB |\n|---:|---|---:|---:|---:|")
     ratios: dict[str, float] = {}
     for rows in sorted({measure.rows for measure in results}):
-        for contestant in ("drain", "bridge", "rowwise"):
+        for contestant in ("drain", "bridge", "as_is", "lossy7", "exact7", "rowwise"):
             rate = median(contestant, rows, "rate")
             if rate is not None:
                 cpu, peak = median(contestant, rows, "cpu_s"), median(contestant, rows, "peak_mib")
@@ -239,6 +255,11 @@ def _report(results: list[Measure], file: Path | None) -> None:
         bridge, drain, rowwise = (median(name, rows, "rate") for name in ("bridge", "drain", "rowwise"))
         if bridge and drain:
             ratios[f"extract_vs_drain_{label}"] = bridge / drain
+        as_is, lossy, exact = (median(name, rows, "rate") for name in ("as_is", "lossy7", "exact7"))
+        if bridge and as_is:
+            ratios[f"extract_unneeded_rewriting_{label}"] = bridge / as_is
+        if exact and lossy:
+            ratios[f"extract_exact_vs_lossy_{label}"] = exact / lossy
         if bridge and rowwise:
             ratios[f"extract_vs_rowwise_{label}"] = bridge / rowwise
         if (peak := median("bridge", rows, "peak_mib")) is not None:
