@@ -3,12 +3,20 @@
 Each contestant runs in a process of its own, in turns, so that a noisy neighbour hits all alike. Run it with
 `make bench`, or on real servers by setting SQLSERVER_* and DATABRICKS_*.
 
-- bulkcopy: the driver's own `bulkcopy_arrow` of rows that are in memory already, into an empty table. The floor.
+- bulkcopy: the driver's own `bulkcopy_arrow`, one stream, of rows that are in memory already, into an empty table. The
+  floor of any way in.
 - read: the same rows read from Delta and thrown away, which an event has to do and the bulk copy has not.
+- staged: the bare bulk copy into a staging table, and `INSERT ... SELECT` from there. With `read` before it this is the
+  floor of an exactly-once way in: the bulk copy is an own connection that commits by itself, and Databricks hands out a
+  result when all of it is there.
 - insert: an INSERT event of the same rows: read from Delta, checked, staged, applied with the ledger's row.
 - update, delete: an event of 100,000 rows by key, against a loop of single statements with bound parameters (over fewer
   rows; it is linear).
 - small: 100 events of 10 rows over 10 tables in one round: seconds, and statements on the warehouse.
+- few_insert, few_bulkcopy: so few rows as an event stages by one INSERT at most, that way and by bulk copies.
+
+On one machine all ends share its cores: where the bare bulk copy keeps them busy, what the warehouse and the server do
+besides comes on top of it, however much of it overlaps.
 """
 
 from __future__ import annotations
@@ -48,6 +56,7 @@ TARGET = """
 """
 KEYED_ROWS = 100_000
 SMALL_EVENTS, SMALL_TABLES, SMALL_ROWS = 100, 10, 10
+FEW_LOADS = 20
 _EVENTS = "bench_events"
 
 
@@ -109,11 +118,14 @@ def _measure(options: argparse.Namespace, environment: Mapping[str, str], admin_
         tasks = (
             Task("bulkcopy", options.rows, "dbo.bench_bare", big),
             Task("read", options.rows, "", big),
+            Task("staged", options.rows, "dbo.bench_staged", big),
             Task("insert", options.rows, "dbo.bench_insert", big),
             Task("update", KEYED_ROWS, "dbo.bench_keyed", keyed),
             Task("update_loop", options.loop_rows, "dbo.bench_keyed", keyed),
             Task("delete", KEYED_ROWS, "dbo.bench_keyed", keyed),
             Task("delete_loop", options.loop_rows, "dbo.bench_keyed", keyed),
+            Task("few_insert", FEW_LOADS * _few_rows(), "dbo.bench_few", big),
+            Task("few_bulkcopy", FEW_LOADS * _few_rows(), "dbo.bench_few", big),
         )
         results.extend(_run(task, environment) for task in tasks)
     environment["BENCH_ADMIN_URL"] = admin_url or ""
@@ -149,12 +161,15 @@ def _be(task: Task) -> Applied:
     works: Mapping[str, Callable[[Task], Callable[[], None]]] = {
         "bulkcopy": _bulkcopy,
         "read": _read,
+        "staged": _staged,
         "insert": _event,
         "update": _event,
         "delete": _event,
         "update_loop": _loop,
         "delete_loop": _loop,
         "small": _small,
+        "few_insert": _few,
+        "few_bulkcopy": _few,
     }
     run = works[task.contestant](task)  # imports, tables and sign-in happen before the clock starts
     before = _statements()
@@ -169,12 +184,27 @@ def _bulkcopy(task: Task) -> Callable[[], None]:
     rows = _loadable(task)
     connection = _driver()
     _fresh(connection, task.target, keyed=False)
+    _copied(connection, task.target, rows.slice(0, SMALL_ROWS))  # loads what the driver loads late
+    _fresh(connection, task.target, keyed=False)
+    return lambda: _copied(connection, task.target, rows)
+
+
+def _staged(task: Task) -> Callable[[], None]:
+    staging = f"{task.target}_first"
+    copy = _bulkcopy(replace(task, target=staging))
+    connection = _driver()
+    _fresh(connection, task.target, keyed=False)
 
     def work() -> None:
-        done = connection.cursor().bulkcopy_arrow(task.target, rows, timeout=0, table_lock=True)
-        assert done["rows_copied"] == task.rows
+        copy()
+        assert connection.cursor().execute(f"INSERT INTO {task.target} SELECT * FROM {staging}").rowcount == task.rows
 
     return work
+
+
+def _copied(connection: Any, table: str, rows: Any) -> None:
+    done = connection.cursor().bulkcopy_arrow(table, rows, timeout=0, table_lock=True)
+    assert done["rows_copied"] == len(rows)
 
 
 def _read(task: Task) -> Callable[[], None]:
@@ -222,19 +252,29 @@ def _rounds(wanted: list[tuple[str, str, str, str | None]]) -> Callable[[], None
     events = composition.events_table(config, lake)
     events.create()
     versions = {source: lake.table_version(SourceName.parse(source)) for _, _, source, _ in wanted}
-    for operation, target, source, key in wanted:
+
+    def submit(
+        operation: str, target: str, source: str, key: str | None, filters: Mapping[str, str] | None = None
+    ) -> None:
         pinned = {"source_version": str(versions[source])}
         keys = (key,) if key else None
-        events.submit(EventRow(str(uuid.uuid4()), operation, source, target, keys, 0, metadata=pinned))
+        event = EventRow(str(uuid.uuid4()), operation, source, target, keys, 0, metadata=pinned)
+        events.submit(replace(event, filter_conditions=filters))
+
     poller = composition.poller(_with_room(config, len(wanted)), threading.Event())
     poller.sweep()
 
-    def work() -> None:
+    def work(expected: int = len(wanted)) -> None:
         report = poller.cycle()
         assert report.problem is None, report.problem
         assert all(one.outcome.status is EventStatus.COMPLETED for one in report.handled), report
-        assert len(report.handled) == len(wanted)
+        assert len(report.handled) == expected
 
+    _fresh(_driver(), "dbo.bench_warm", keyed=False)
+    submit("INSERT", "dbo.bench_warm", wanted[0][2], None, {"id": "1"})
+    work(expected=1)
+    for one in wanted:
+        submit(*one)
     return work
 
 
@@ -261,7 +301,40 @@ def _loop(task: Task) -> Callable[[], None]:
 def _loaded(connection: Any, task: Task) -> None:
     """A keyed table that holds the source's rows."""
     _fresh(connection, task.target, keyed=True)
-    connection.cursor().bulkcopy_arrow(task.target, _loadable(task), timeout=0, table_lock=True)
+    _copied(connection, task.target, _loadable(task))
+
+
+def _few_rows() -> int:
+    """How many rows an event stages by one INSERT at most."""
+    from sql_databricks_bridge.db.loading import FEW_VALUES
+
+    return FEW_VALUES // TARGET.count(" NULL")
+
+
+def _few(task: Task) -> Callable[[], None]:
+    from sql_databricks_bridge.db import loading
+    from sql_databricks_bridge.db.session import Session
+    from sql_databricks_bridge.models.tables import TargetName
+
+    rows = _loadable(task)
+    connection = _driver()
+    _fresh(connection, task.target, keyed=False)
+    with _target() as target:
+        columns = target.find(TargetName.parse(task.target)).columns
+    session = Session(connection)
+
+    def load(number: int) -> int:
+        batches = rows.slice(number * _few_rows(), _few_rows()).combine_chunks().to_batches()
+        if task.contestant == "few_insert":
+            return loading.insert(session, task.target, columns, batches)
+        return loading.bulk_copy(session, task.target, columns, rows.schema, iter(batches))
+
+    load(FEW_LOADS)
+
+    def work() -> None:
+        assert sum(load(number) for number in range(FEW_LOADS)) == task.rows
+
+    return work
 
 
 def _loadable(task: Task) -> Any:
@@ -331,10 +404,15 @@ def _report(results: list[Applied], file: Path | None) -> None:
         cpu, peak = (statistics.median(getattr(one, name) for one in own) for name in ("cpu_s", "peak_mib"))
         print(f"| {contestant} | {own[0].rows:,} | {rate(contestant):,.0f} | {cpu:.2f} | {peak:.0f} |")
     small = next(one for one in results if one.contestant == "small")
-    one_after_the_other = 1 / (1 / rate("read") + 1 / rate("bulkcopy"))
+
+    def in_turn(first: str, second: str) -> float:
+        return 1 / (1 / rate(first) + 1 / rate(second))
+
     ratios = {
-        "insert_vs_read_then_bulkcopy": rate("insert") / one_after_the_other,
         "insert_vs_bulkcopy": rate("insert") / rate("bulkcopy"),
+        "insert_vs_read_then_bulkcopy": rate("insert") / in_turn("read", "bulkcopy"),
+        "insert_vs_read_then_staged": rate("insert") / in_turn("read", "staged"),
+        "few_insert_vs_few_bulkcopy": rate("few_insert") / rate("few_bulkcopy"),
         "update_vs_loop": rate("update") / rate("update_loop"),
         "delete_vs_loop": rate("delete") / rate("delete_loop"),
         "small_events_s": small.wall_s,

@@ -87,8 +87,12 @@ class Bench:
     ) -> Staging:
         """Stage by the connection under test; dropped when the test ends."""
         staged = self.connection.stage(target, columns, keys, reader(*rows))
-        self._staged.append(staged)
+        self.forget(staged)
         return staged
+
+    def forget(self, staged: Staging) -> None:
+        """Drop it when the test ends."""
+        self._staged.append(staged)
 
     def plan(self, operation: Operation, target: Target, rows: pa.RecordBatch, *keys: str, **more: Any) -> ApplyPlan:
         """Stage rows, whose columns are named like the target's, and plan an event of its own for them."""

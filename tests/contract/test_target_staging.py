@@ -78,26 +78,57 @@ VALUES: list[tuple[str, list[Any], list[Any] | None]] = [
 ]
 
 
+MANY = 600
+"""Rows that are more than one INSERT takes."""
+
+
+def _numbers(rows: int) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(range(rows), pa.int32())], ["i"])
+
+
 def _column(sql_type: str, name: str = "v", collation: str = "SQL_Latin1_General_CP1_CI_AS") -> TargetColumn:
     text = sql_type.split("(")[0] in ("char", "varchar", "text", "nchar", "nvarchar", "ntext")
     code_page = 1252 if text and not sql_type.startswith("n") else None
     return TargetColumn(name, sql_type, nullable=True, collation=collation if text else None, code_page=code_page)
 
 
+@pytest.mark.parametrize("rows", [0, MANY], ids=["by one INSERT", "by a bulk copy"])
 @pytest.mark.parametrize(("sql_type", "values", "expected"), VALUES, ids=[case[0] for case in VALUES])
 def test_every_type_is_staged_exactly(
-    bench: Bench, sql_type: str, values: list[Any], expected: list[Any] | None
+    bench: Bench, sql_type: str, values: list[Any], expected: list[Any] | None, rows: int
 ) -> None:
     """The boundaries of the type and NULL go in and come out; `staged_type` is what the driver takes."""
     target = bench.target("t", "i int NOT NULL, other int NULL")
     columns = [_column("int", "i"), _column(sql_type)]
-    batch = pa.record_batch(
-        [pa.array(range(len(values) + 1), pa.int32()), pa.array([*values, None], staged_type(sql_type))], ["i", "v"]
-    )
+    staged_values = pa.array([*values, None, *[None] * rows], staged_type(sql_type))
+    batch = pa.record_batch([pa.array(range(len(staged_values)), pa.int32()), staged_values], ["i", "v"])
     staged = bench.stage(target, columns, (), batch)
-    assert staged == Staging(staged.name, target, tuple(columns), len(values) + 1)
-    found = [row["v"] for row in bench.rows(f"SELECT v FROM bridge.{staged.name} ORDER BY i")]
+    assert staged == Staging(staged.name, target, tuple(columns), len(staged_values))
+    found = [row["v"] for row in bench.rows(f"SELECT TOP ({len(values) + 1}) v FROM bridge.{staged.name} ORDER BY i")]
     assert found == [*(values if expected is None else expected), None]
+
+
+def test_a_first_row_of_nulls_takes_no_value_from_the_others(bench: Bench) -> None:
+    """One VALUES list has one type for each column, whichever row begins it."""
+    target = bench.target("t", "i int NULL, f float NULL, b varbinary(4) NULL, m money NULL, d datetime2(7) NULL")
+    values = [1, 0.1, b"\x01", Decimal("1.0001"), dt.datetime(2024, 2, 29, 1, 2, 3, 4)]
+    kinds = [staged_type(column.sql_type) for column in target.columns]
+    arrays = [pa.array([None, value, None], kind) for value, kind in zip(values, kinds, strict=True)]
+    staged = bench.stage(target, target.columns, (), pa.record_batch(arrays, [c.name for c in target.columns]))
+    found = bench.tuples(f"SELECT i, f, b, m, d FROM bridge.{staged.name} ORDER BY i")
+    assert found == [(None,) * 5, (None,) * 5, tuple(values)]
+
+
+def test_few_rows_need_no_bulk_copy_and_many_do(bench: Bench, sqlserver_faults: StandIn) -> None:
+    """Signing in a second time costs more than a few rows; the bulk copies here fail, and only the many meet one."""
+    target = bench.target("t", "i int NULL")
+    rule = sqlserver_faults.fault(match={"kind": "bulk"}, action={"error": 1205, "message": "was deadlocked"})
+    few = [pa.record_batch([pa.array([n], pa.int32())], ["i"]) for n in range(MANY // 2)]
+    assert bench.stage(target, target.columns, (), *few).rows == MANY // 2
+    assert sqlserver_faults.hits(rule) == 0
+    with pytest.raises(SourceBusy):
+        bench.stage(target, target.columns, (), _numbers(MANY))
+    assert sqlserver_faults.hits(rule) == 1
 
 
 def test_a_time_keeps_its_seventh_digit(bench: Bench) -> None:
@@ -184,18 +215,18 @@ class _OwnError(Exception):
     """Something that only the source knows."""
 
 
-@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize(("after", "rows"), [(0, 1), (2, 1), (2, MANY)], ids=["at once", "among few", "among many"])
 @pytest.mark.parametrize(
     "error", [_OwnError("ü"), EventInvalid("row 7: no"), KeyboardInterrupt()], ids=lambda e: type(e).__name__
 )
-def test_what_the_source_raises_comes_out_unchanged(bench: Bench, error: BaseException, after: int) -> None:
+def test_what_the_source_raises_comes_out_unchanged(bench: Bench, error: BaseException, after: int, rows: int) -> None:
     """The very exception, though the driver makes a text of it; the staging table is gone, the connection usable."""
     target = bench.target("t", "i int NOT NULL PRIMARY KEY")
     schema = pa.schema([("i", pa.int32())])
 
     def failing() -> Iterator[pa.RecordBatch]:
-        for start in range(after):
-            yield pa.record_batch([pa.array([start], pa.int32())], schema=schema)
+        for _ in range(after):
+            yield _numbers(rows)
         raise error
 
     with pytest.raises(type(error)) as caught:
@@ -205,11 +236,12 @@ def test_what_the_source_raises_comes_out_unchanged(bench: Bench, error: BaseExc
     assert bench.connection.info().server
 
 
-def test_a_value_that_the_driver_refuses_is_the_events_fault(bench: Bench) -> None:
+@pytest.mark.parametrize("rows", [1, MANY], ids=["by the server", "by the driver"])
+def test_a_value_that_is_refused_on_the_way_is_the_events_fault(bench: Bench, rows: int) -> None:
     """It should have been refused before; should it come so far, the event is invalid and nothing stays."""
     target = bench.target("t", "s nvarchar(3) NULL")
     with pytest.raises(EventInvalid, match="can't be loaded"):
-        bench.connection.stage(target, target.columns, (), reader(pa.record_batch([pa.array(["four"])], ["s"])))
+        bench.connection.stage(target, target.columns, (), reader(pa.record_batch([pa.array(["four"] * rows)], ["s"])))
     assert bench.staging_tables() == []
 
 
@@ -220,10 +252,10 @@ def test_a_cancel_stops_a_load_between_two_batches(bench: Bench, sqlserver_setti
     connection = MssqlServer(sqlserver_settings).connect_target()
 
     def endless() -> Iterator[pa.RecordBatch]:
-        yield pa.record_batch([pa.array([1], pa.int32())], schema=schema)
+        yield _numbers(MANY)
         threading.Thread(target=connection.cancel).start()
         while True:
-            yield pa.record_batch([pa.array([1], pa.int32())], schema=schema)
+            yield _numbers(1)
 
     with pytest.raises(Cancelled):
         connection.stage(target, target.columns, (), pa.RecordBatchReader.from_batches(schema, endless()))
@@ -301,7 +333,7 @@ def test_a_bulk_copy_that_fails_is_named_and_leaves_nothing(
     target = bench.target("t", "i int NULL")
     rule = sqlserver_faults.fault(match={"kind": "bulk"}, action=action)
     with pytest.raises(kind):
-        bench.connection.stage(target, target.columns, (), reader(pa.record_batch([pa.array([1], pa.int32())], ["i"])))
+        bench.connection.stage(target, target.columns, (), reader(_numbers(MANY)))
     assert sqlserver_faults.hits(rule) == 1
     assert bench.staging_tables() == []
 

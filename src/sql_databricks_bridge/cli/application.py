@@ -23,6 +23,7 @@ from sql_databricks_bridge.cli import (
     sync,
     target,
     token,
+    verify,
     watermarks,
 )
 from sql_databricks_bridge.errors import Cancelled
@@ -59,6 +60,7 @@ app.add_typer(runs.app, name="runs")
 app.command("sweep", epilog="Example: bridge sweep --country Colombia --keep 7 --dry-run")(runs.sweep)
 app.add_typer(watermarks.app, name="watermarks")
 app.command("plan", epilog="Example: bridge plan --country Colombia --query flights")(plan.plan)
+app.command("verify", epilog="Example: bridge verify --country Colombia --query flights")(verify.verify)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(events.app, name="events")
 app.add_typer(sync.app, name="sync")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, Staging
+from sql_databricks_bridge.models.applying import ApplyPlan, Assembly, Comparison, Counts, Matches, Staging
 from sql_databricks_bridge.models.events import EventRow, EventStatus, LedgerEntry, Outcome
 from sql_databricks_bridge.models.job_records import Anchor, Claim, Job, JobFilter, Lease, NewJob, Reservation
 from sql_databricks_bridge.models.jobs import BoundParameter, QueryOutcome, ResolvedQuery, RunStatus
@@ -189,9 +189,11 @@ class TargetConnection(Protocol):
         columns: Sequence[TargetColumn],
         keys: Sequence[TargetColumn],
         source: pa.RecordBatchReader,
+        assemblies: Sequence[Assembly] = (),
     ) -> Staging:
         """Create a staging table, lock its name, bulk copy the reader's rows (columns in the same order) into it.
 
+        The columns of `assemblies` come in parts: the reader has their companions behind all columns, in that order.
         What the reader raises comes out of here unchanged. On any error the staging table is dropped as far as can be.
         """
         ...
@@ -212,6 +214,13 @@ class TargetConnection(Protocol):
 
     def matches(self, plan: ApplyPlan) -> Matches:
         """Count what the plan would meet, changing nothing."""
+        ...
+
+    def compare(self, plan: ApplyPlan) -> Comparison:
+        """Compare what the plan staged with what the target holds, byte by byte, changing nothing.
+
+        Of one moment: SNAPSHOT where the database allows it. `EventInvalid` for duplicate or NULL keys.
+        """
         ...
 
     def sweep(self) -> int:

@@ -78,9 +78,24 @@ def _check_companions(query: ResolvedQuery, columns: Sequence[ResultColumn], out
             )
 
 
+def enclosed(sql: str, before: str, after: str) -> str:
+    """Put a query's SELECT between two pieces of T-SQL as it stands, `before` on its first line; `after` has a line.
+
+    Its rows are what they were; their order is not. `CantRewrite` where it can't be a derived table.
+    """
+    found = outermost(sql)
+    return _within(found, _body(found, ()), before, after)
+
+
 def _around(found: Outermost, columns: Sequence[ResultColumn], wanted: Sequence[Output]) -> str:
     order, added = _hoisted(found, [column.name for column in columns])
     selected = ", ".join(_selected(output) for output in wanted)
+    ends = f" ORDER BY {', '.join(order)}" if order else ""
+    return _within(found, _body(found, added), f"SELECT {selected} FROM (", f") AS {_ALIAS}{ends}")
+
+
+def _body(found: Outermost, added: Sequence[str]) -> str:
+    """The SELECT without OPTION, and without an ORDER BY that a derived table can't have; `added` end its list."""
     end = found.options[0] if found.options is not None else len(found.sql)
     body = found.sql[found.select : end]
     if found.order is not None and not found.keeps_order:
@@ -90,10 +105,12 @@ def _around(found: Outermost, columns: Sequence[ResultColumn], wanted: Sequence[
         assert found.list_end is not None, "items are added to a list only"
         at = found.list_end - found.select
         body = f"{body[:at]}, {', '.join(added)}{body[at:]}"
+    return body
+
+
+def _within(found: Outermost, body: str, before: str, after: str) -> str:
     options = "" if found.options is None else f"\n{found.sql[slice(*found.options)]}"
-    ends = f" ORDER BY {', '.join(order)}" if order else ""
-    # The line end closes a comment of the query's.
-    return f"{found.head}SELECT {selected} FROM ({body}\n) AS {_ALIAS}{ends}{options}"
+    return f"{found.head}{before}{body}\n{after}{options}"  # the line end closes a comment of the query's
 
 
 def _selected(output: Output) -> str:

@@ -112,6 +112,14 @@ def _check_staging(session: Session, plan: ApplyPlan) -> None:
             f"bridge.{plan.staging.name} holds {found['staged']:,} rows, {plan.staging.rows:,} were sent.",
             hint="Somebody writes to the bridge's staging tables.",
         )
+    for number, assembly in enumerate(apply_statements.may_change(plan)):
+        if changed := found[f"changed{number}"]:
+            example = _one(session, apply_statements.changed_row(plan, assembly))
+            raise EventInvalid(
+                f"{changed:,} values of column {assembly.column.name!r} can't go into {assembly.column.sql_type} "
+                f"as they are, such as {_shown(example['value'])}: SQL Server would keep something else.",
+                hint="Write them as SQL Server does, see docs/values.md.",
+            )
     if not plan.keys:
         return
     names = ", ".join(key.name for key in plan.keys)

@@ -1,7 +1,8 @@
 """The T-SQL of one event, from its plan: checks of the staged keys, the statement that applies it, and its counts.
 
-`t` is the target, `s` the staging table. Names are quoted, values are bound. A statement's count is taken right behind
-it, since any other statement resets it; result sets that triggers send are told apart by the first column's name.
+`t` is the target, `s` the staging table with what is staged in parts put together. Names are quoted, values are bound.
+A statement's count is taken right behind it, since any other statement resets it; result sets that triggers send are
+told apart by the first column's name.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sql_databricks_bridge.core.types import SqlServerType
+from sql_databricks_bridge.db.assembling import assembled, shown, unfaithful
 from sql_databricks_bridge.db.identifiers import sql_server_identifier
 from sql_databricks_bridge.db.staging import STAGING_SCHEMA, collation
 from sql_databricks_bridge.errors import EventInvalid
-from sql_databricks_bridge.models.applying import ApplyPlan, Filter, OnConflict
+from sql_databricks_bridge.models.applying import ApplyPlan, Assembly, Filter, OnConflict
 from sql_databricks_bridge.models.events import Operation
 from sql_databricks_bridge.models.jobs import BoundParameter
 from sql_databricks_bridge.models.tables import Target, TargetColumn
@@ -35,9 +37,14 @@ class Statement:
 
 
 def staged_checks(plan: ApplyPlan) -> Statement:
-    """One row: `staged` rows, those `without_key` (a NULL in it), and the number of keys that are `repeated`."""
+    """One row: `staged` rows, those `without_key` (a NULL in it), and the number of keys that are `repeated`.
+
+    For each of `may_change`: `changed0`, `changed1`, ... rows that SQL Server can't keep as they were staged.
+    """
     table = _staging(plan)
-    parts = [f"(SELECT COUNT_BIG(*) FROM {table} AS s) AS staged"]
+    parts = [f"(SELECT COUNT_BIG(*) FROM {_loaded(plan)} AS s) AS staged"]
+    for number, assembly in enumerate(may_change(plan)):
+        parts.append(f"(SELECT COUNT_BIG(*) FROM {_loaded(plan)} AS r WHERE {unfaithful(assembly)}) AS changed{number}")
     if plan.keys:
         nulls, listed = _any_null(plan.keys), _listed(plan.keys, "s")
         parts.append(f"(SELECT COUNT_BIG(*) FROM {table} AS s WHERE {nulls}) AS without_key")
@@ -46,6 +53,19 @@ def staged_checks(plan: ApplyPlan) -> Statement:
             "HAVING COUNT_BIG(*) > 1) AS d) AS repeated"
         )
     return Statement(f"SELECT {', '.join(parts)}")
+
+
+def may_change(plan: ApplyPlan) -> tuple[Assembly, ...]:
+    """The columns that SQL Server may put together otherwise than they were staged."""
+    staging = plan.staging
+    return () if staging is None else tuple(found for found in staging.assemblies if unfaithful(found) is not None)
+
+
+def changed_row(plan: ApplyPlan, assembly: Assembly) -> Statement:
+    """One row: the `value` of a staged row that SQL Server can't keep, as text."""
+    return Statement(
+        f"SELECT TOP (1) {shown(assembly)} AS value FROM {_loaded(plan)} AS r WHERE {unfaithful(assembly)}"
+    )
 
 
 def null_key(plan: ApplyPlan) -> Statement:
@@ -242,6 +262,13 @@ def _target(plan: ApplyPlan) -> str:
 
 
 def _staging(plan: ApplyPlan) -> str:
+    """What gives the staged rows in the target's columns."""
+    table = _loaded(plan)
+    assert plan.staging is not None  # as `_loaded` has seen
+    return assembled(table, plan.staging.columns, plan.staging.assemblies)
+
+
+def _loaded(plan: ApplyPlan) -> str:
     _require(plan, plan.staging is not None, "nothing is staged")
     assert plan.staging is not None
     return sql_server_identifier(STAGING_SCHEMA, plan.staging.name)

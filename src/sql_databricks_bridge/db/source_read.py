@@ -93,7 +93,7 @@ class ChunkedRows:
         self._stop = threading.Event()
         self._chunks = result.chunks(self._stop)
         self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="bridge-read")
-        self._ahead: Future[pa.Table | None] | None = self._fetcher.submit(next, self._chunks, None)
+        self._ahead: Future[pa.Table | None] | None = self._fetcher.submit(self._next_chunk)
         self._schema: pa.Schema | None = None
         self._begun = self._ended = False
 
@@ -112,9 +112,8 @@ class ChunkedRows:
         schema = self.schema
         self._begun = True
         while (chunk := self._arrived()) is not None:
-            self._ahead = self._fetcher.submit(next, self._chunks, None)
-            # Databricks' batches may be of a thousand rows: each costs every check of every column.
-            yield from _as(chunk, schema).combine_chunks().to_batches(max_chunksize=_BATCH_ROWS)
+            self._ahead = self._fetcher.submit(self._next_chunk)
+            yield from _as(chunk, schema).to_batches(max_chunksize=_BATCH_ROWS)
             del chunk  # before the one after the next is asked for
         self._ended = True
 
@@ -127,6 +126,13 @@ class ChunkedRows:
             self._result.abandon()
         self._ahead = None
         self._fetcher.shutdown(wait=True, cancel_futures=True)
+
+    def _next_chunk(self) -> pa.Table | None:
+        """Fetch a chunk and lay its batches together: Databricks' may be of a thousand rows, and each costs every check
+        of every column.
+        """
+        chunk = next(self._chunks, None)
+        return None if chunk is None else chunk.combine_chunks()
 
     def _arrived(self) -> pa.Table | None:
         """The chunk that was asked for, None after the last one; waits."""

@@ -1,4 +1,4 @@
-"""Staging tables: nullable copies of a target's columns, each loaded once by bulk copy and never used again.
+"""Staging tables: nullable copies of a target's columns, each loaded once and never used again.
 
 The loader holds an application lock on the table's name from before the table exists until it is dropped; who can
 have that lock knows that the loader is gone. The bulk copy is a connection of the driver's own, so the table is
@@ -7,27 +7,28 @@ committed before it starts.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sql_databricks_bridge.core.types import MAX, SqlServerType, staged_type
 from sql_databricks_bridge.db import app_locks
-from sql_databricks_bridge.db.error_numbers import bulk_errors
+from sql_databricks_bridge.db.assembling import INCOMPARABLE, base_types, physical
 from sql_databricks_bridge.db.identifiers import sql_server_identifier
+from sql_databricks_bridge.db.loading import load
 from sql_databricks_bridge.db.session import Session, dynamic
 from sql_databricks_bridge.errors import (
     BridgeError,
-    Cancelled,
     EventInvalid,
     SourceBusy,
     SourceRefused,
-    SourceUnavailable,
 )
-from sql_databricks_bridge.models.applying import Staging
+from sql_databricks_bridge.models.applying import Assembly, Staging
 from sql_databricks_bridge.models.tables import Target, TargetColumn
+from sql_databricks_bridge.models.type_policies import Companion
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +39,6 @@ _LIST = (
     "SELECT t.name FROM sys.tables AS t INNER JOIN sys.schemas AS s ON s.schema_id = t.schema_id "
     "WHERE s.name = N'bridge' AND t.name LIKE N'stg[_]%' ORDER BY t.name"
 )
-_BATCH_ROWS = 102_400  # a full rowgroup's worth: the server answers now and then, and no one commit gets huge
 _INDEX_FROM_ROWS = 1_000
 _INDEX_BYTES, _INDEX_COLUMNS = 1_700, 32  # "Maximum capacity specifications": a nonclustered index's key
 _COLLATION = re.compile(r"[A-Za-z0-9_]+\Z")
@@ -53,7 +53,8 @@ _CARRIERS = {
 }
 _DRIVERS_OWN = 1252
 _LONGEST_UNICODE = 4_000
-_INCOMPARABLE = frozenset({"text", "ntext", "image", "xml", "json"})
+_INCOMPARABLE = frozenset({"text", "ntext", "image", "xml", "json", *INCOMPARABLE})
+_MOST_BASE_TYPES = 500  # each is a branch of a CASE
 _KEY_BYTES = {"uniqueidentifier": 16, "datetimeoffset": 10, "decimal": 17, "numeric": 17}
 _BYTES_PER_LENGTH = {"char": 1, "varchar": 1, "binary": 1, "varbinary": 1, "nchar": 2, "nvarchar": 2}
 
@@ -71,16 +72,19 @@ class StagingArea:
         columns: Sequence[TargetColumn],
         keys: Sequence[TargetColumn],
         source: pa.RecordBatchReader,
+        assemblies: Sequence[Assembly] = (),
     ) -> Staging:
         """Create a staging table and bulk copy the reader's rows into it; columns are in the reader's order.
 
+        The columns of `assemblies` come in parts: the reader has their companions behind all columns, in that order.
         `EventInvalid` for a type that can't be loaded or compared; what the reader raises comes out unchanged.
         """
-        declared = ", ".join(f"{sql_server_identifier(column.name)} {declaration(column)} NULL" for column in columns)
+        loaded = physical(columns, assemblies)
+        declared = ", ".join(f"{sql_server_identifier(column.name)} {declaration(column)} NULL" for column in loaded)
         for key in keys:
             _require_comparable(key)
-        if len(source.schema) != len(columns):
-            raise ValueError(f"{len(source.schema)} columns to load into {len(columns)}")
+        if len(source.schema) != len(loaded):
+            raise ValueError(f"{len(source.schema)} columns to load into {len(loaded)}")
         name = f"stg_{secrets.token_hex(8)}"
         table = sql_server_identifier(STAGING_SCHEMA, name)
         if not app_locks.acquire(self._session.rows, app_locks.staging_resource(name)):
@@ -88,14 +92,16 @@ class StagingArea:
         self._held.add(name)
         try:
             self._session.run(*dynamic(f"CREATE TABLE {table} ({declared})"))
-            rows = self._load(table, columns, source)
-            if keys and rows >= _INDEX_FROM_ROWS and _indexable(keys):
+            rows = load(self._session, table, loaded, source)
+            in_parts = {assembly.column for assembly in assemblies}
+            if keys and rows >= _INDEX_FROM_ROWS and in_parts.isdisjoint(keys) and _indexable(keys):
                 listed = ", ".join(sql_server_identifier(key.name) for key in keys)
                 self._session.run(*dynamic(f"CREATE INDEX [keys] ON {table} ({listed})"))
+            known = tuple(self._with_base_types(table, assembly) for assembly in assemblies)
         except BaseException:
             self._drop(name)
             raise
-        return Staging(name, target, tuple(columns), rows)
+        return Staging(name, target, tuple(columns), rows, known)
 
     def discard(self, staging: Staging) -> None:
         """Drop it and release its lock; what fails is left to `sweep`."""
@@ -122,6 +128,19 @@ class StagingArea:
                 self._session.run("SET LOCK_TIMEOUT -1")
         return swept
 
+    def _with_base_types(self, table: str, assembly: Assembly) -> Assembly:
+        """The assembly of a sql_variant with the base types that its staged values have; others as they are."""
+        if Companion.BASE_TYPE not in assembly.companions:
+            return assembly
+        found = [str(row["base_type"]) for row in self._session.rows(base_types(table, assembly))]
+        if len(found) > _MOST_BASE_TYPES:
+            raise EventInvalid(
+                f"Column {assembly.column.name!r}: values of {len(found):,} types; one statement makes "
+                f"{_MOST_BASE_TYPES} of them.",
+                hint="Send them in several events.",
+            )
+        return dataclasses.replace(assembly, base_types=tuple(sorted(found)))
+
     def _dropped(self, name: str) -> bool:
         """Drop a table that may have been dropped meanwhile, or still be in use; one that can't be is left alone."""
         table = sql_server_identifier(STAGING_SCHEMA, name)
@@ -140,76 +159,6 @@ class StagingArea:
         with suppress(BridgeError):  # a table that could not be dropped is then anybody's to sweep
             app_locks.release(self._session.rows, app_locks.staging_resource(name))
             self._held.discard(name)
-
-    def _load(self, table: str, columns: Sequence[TargetColumn], source: pa.RecordBatchReader) -> int:
-        import pyarrow as pa
-
-        feed = _Feed(self._session, source)
-        with feed.own_errors():
-            first = feed.first()
-            if first is None:
-                return 0
-            with self._session.calling(), bulk_errors():
-                copied = self._session.cursor().bulkcopy_arrow(
-                    table,
-                    pa.RecordBatchReader.from_batches(source.schema, feed.batches(first)),
-                    batch_size=_BATCH_ROWS,
-                    timeout=0,
-                    column_mappings=[(ordinal, column.name) for ordinal, column in enumerate(columns)],
-                    table_lock=True,
-                    keep_nulls=True,
-                )
-        self._session.close_cursor()
-        if copied["rows_copied"] != feed.rows:
-            raise SourceUnavailable(
-                f"{feed.rows:,} rows were sent to SQL Server, {copied['rows_copied']:,} arrived.", hint="Try again."
-            )
-        return feed.rows
-
-
-class _Feed:
-    """The source's batches on their way into the driver, which keeps only the text of what they raise."""
-
-    def __init__(self, session: Session, source: pa.RecordBatchReader) -> None:
-        self.rows = 0
-        self._session = session
-        self._source = source
-        self._raised: BaseException | None = None
-
-    def first(self) -> pa.RecordBatch | None:
-        """Return the first batch with rows, None where there is none."""
-        return next((batch for batch in self._source if batch.num_rows), None)
-
-    def batches(self, first: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Count and yield `first` and the rest; a cancel takes hold between two batches."""
-        try:
-            yield self._counted(first)
-            del first
-            for batch in self._source:
-                if self._session.cancelled:
-                    raise Cancelled("The load was stopped.")
-                yield self._counted(batch)
-        except GeneratorExit:  # the driver has given up, for a reason of its own
-            raise
-        except BaseException as exc:
-            self._raised = exc
-            raise
-
-    @contextmanager
-    def own_errors(self) -> Iterator[None]:
-        """Raise what the source raised in place of what the driver made of it."""
-        try:
-            yield
-        except Exception as exc:
-            if self._raised is None or exc is self._raised:
-                raise
-            raise self._raised from None
-
-    def _counted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        from sql_databricks_bridge.db.alignment import aligned
-
-        self.rows += batch.num_rows
-        return aligned(batch)
 
 
 def declaration(column: TargetColumn) -> str:

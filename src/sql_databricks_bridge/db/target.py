@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from sql_databricks_bridge.core.ports import ServerInfo
 from sql_databricks_bridge.db import app_locks, ledger
 from sql_databricks_bridge.db.apply import SESSION_OPTIONS, apply_plan, count_matches
+from sql_databricks_bridge.db.apply_verification import compare
 from sql_databricks_bridge.db.session import Session
 from sql_databricks_bridge.db.staging import StagingArea
 from sql_databricks_bridge.db.target_catalog import find_target
-from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, Staging
+from sql_databricks_bridge.models.applying import ApplyPlan, Assembly, Comparison, Counts, Matches, Staging
 from sql_databricks_bridge.models.events import LedgerEntry
 from sql_databricks_bridge.models.tables import Target, TargetColumn, TargetName
 
@@ -74,12 +75,14 @@ class MssqlTarget:
         columns: Sequence[TargetColumn],
         keys: Sequence[TargetColumn],
         source: pa.RecordBatchReader,
+        assemblies: Sequence[Assembly] = (),
     ) -> Staging:
         """Create a staging table, lock its name, bulk copy the reader's rows (columns in the same order) into it.
 
+        The columns of `assemblies` come in parts: the reader has their companions behind all columns, in that order.
         What the reader raises comes out of here unchanged. On any error the staging table is dropped as far as can be.
         """
-        return self._staging.stage(target, columns, keys, source)
+        return self._staging.stage(target, columns, keys, source, assemblies)
 
     def discard(self, staging: Staging) -> None:
         """Drop it and release its lock; what fails is left to `sweep`."""
@@ -96,6 +99,10 @@ class MssqlTarget:
     def matches(self, plan: ApplyPlan) -> Matches:
         """Count what the plan would meet, changing nothing."""
         return count_matches(self._session, plan)
+
+    def compare(self, plan: ApplyPlan) -> Comparison:
+        """Compare what the plan staged with what the target holds, byte by byte, changing nothing."""
+        return compare(self._session, plan)
 
     def sweep(self) -> int:
         """Drop staging tables whose loader is gone; return how many."""

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sql_databricks_bridge.core.sql_values import parse_declaration
 from sql_databricks_bridge.core.suggestions import closest
 from sql_databricks_bridge.errors import EventInvalid
 from sql_databricks_bridge.models.applying import Filter
 from sql_databricks_bridge.models.events import Operation
-from sql_databricks_bridge.models.tables import Target, TargetColumn
+from sql_databricks_bridge.models.tables import SQL_SERVER_NAME_LENGTH, Target, TargetColumn
+from sql_databricks_bridge.models.text import utf16_length
+from sql_databricks_bridge.models.type_policies import Companion
 from sql_databricks_bridge.sync.validators import Event
 
+Beside = tuple[Companion, int]
+"""A companion, and its column's number in the source (from 0)."""
+
 _ANY_TEXT = parse_declaration("nvarchar(max)")
+_COMPANIONS: Final[Mapping[str, tuple[Companion, ...]]] = {
+    "datetime2": (Companion.SEVENTH_DIGIT,),
+    "datetimeoffset": (Companion.SEVENTH_DIGIT, Companion.OFFSET),
+    "sql_variant": (Companion.BASE_TYPE,),
+    "geometry": (Companion.SRID,),
+    "geography": (Companion.SRID,),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMatch:
-    """`staged[i]` takes the source's column number `ordinals[i]` (from 0); the rest are subsets of `staged`."""
+    """`staged[i]` takes the source's column number `ordinals[i]` (from 0) and what `companions[i]` says of it.
+
+    `keys`, `updates` and `inserts` are subsets of `staged`.
+    """
 
     ordinals: tuple[int, ...]
     staged: tuple[TargetColumn, ...]
+    companions: tuple[tuple[Beside, ...], ...]
     keys: tuple[TargetColumn, ...]
     updates: tuple[TargetColumn, ...]
     inserts: tuple[TargetColumn, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The source's columns that are read: `ordinals`, then the companions' in the order of `companions`."""
+        return (*self.ordinals, *(ordinal for beside in self.companions for _, ordinal in beside))
 
     @property
     def inserts_identity(self) -> bool:
@@ -36,6 +58,12 @@ class ColumnMatch:
 def key_columns(event: Event, target: Target) -> tuple[TargetColumn, ...]:
     """The target's columns that primary_keys names."""
     return tuple(_column(name, target, "primary_keys") for name in event.keys)
+
+
+def read_columns(event: Event, target: Target) -> list[str] | None:
+    """The source's columns that a DELETE needs: its keys; None, for all, where a key may have companions there."""
+    keys = key_columns(event, target)
+    return None if any(_kind(key) in _COMPANIONS for key in keys) else [key.name for key in keys]
 
 
 def target_filters(event: Event, target: Target) -> tuple[Filter, ...]:
@@ -49,13 +77,15 @@ def match_columns(event: Event, target: Target, source_columns: Sequence[str]) -
     Columns that only the server writes are left out with a warning. So is an identity column of an UPDATE; INSERT and
     UPSERT take one with `metadata.keep_identity` only.
     """
-    placed = _placed(target, source_columns)
     keys = key_columns(event, target)
+    delete = event.operation is Operation.DELETE
+    placed, beside = _placed(target, source_columns, keys if delete else None)
     missing_keys = [column.name for column in keys if column not in placed]
     if missing_keys:
         raise EventInvalid(f"The source has no column {_listed(missing_keys)}, which primary_keys names.")
-    if event.operation is Operation.DELETE:
-        return ColumnMatch(tuple(placed[key] for key in keys), keys, keys, (), (), _no_unique_key(target, keys))
+    if delete:
+        ordinals, companions = _where(keys, placed, beside)
+        return ColumnMatch(ordinals, keys, companions, keys, (), (), _no_unique_key(target, keys))
     warnings: list[str] = []
     writable = tuple(column for column in placed if _writable(event, column, keys, warnings))
     inserts = writable if event.operation is not Operation.UPDATE else ()
@@ -67,28 +97,75 @@ def match_columns(event: Event, target: Target, source_columns: Sequence[str]) -
     if keys:
         warnings += _no_unique_key(target, keys)
     staged = tuple(column for column in placed if column in writable or column in keys)
-    ordinals = tuple(placed[column] for column in staged)
-    return ColumnMatch(ordinals, staged, keys, updates, inserts, tuple(warnings))
+    ordinals, companions = _where(staged, placed, beside)
+    return ColumnMatch(ordinals, staged, companions, keys, updates, inserts, tuple(warnings))
 
 
-def _placed(target: Target, source_columns: Sequence[str]) -> dict[TargetColumn, int]:
-    """The target's column for each of the source's, in the source's order."""
-    placed: dict[TargetColumn, int] = {}
+_Placed = dict[TargetColumn, int]
+_Companions = dict[tuple[TargetColumn, Companion], int]
+
+
+def _where(
+    columns: Sequence[TargetColumn], placed: _Placed, beside: _Companions
+) -> tuple[tuple[int, ...], tuple[tuple[Beside, ...], ...]]:
+    """The source's columns for these of the target, and those of their companions."""
+    companions = [
+        tuple((companion, ordinal) for (of, companion), ordinal in beside.items() if of == column) for column in columns
+    ]
+    return tuple(placed[column] for column in columns), tuple(companions)
+
+
+def _placed(
+    target: Target, source_columns: Sequence[str], only: Sequence[TargetColumn] | None
+) -> tuple[_Placed, _Companions]:
+    """The target's column for each of the source's, in the source's order; and the companions among these.
+
+    `only` are the columns that matter; None: each must have a place.
+    """
+    placed: _Placed = {}
+    beside: _Companions = {}
+    known = _companion_names(target)
     problems = []
     for ordinal, name in enumerate(source_columns):
         column = target.column(name)
-        if column is None:
+        companion = known.get(name.lower()) if column is None else None
+        if only is not None and (column or (companion and companion[0])) not in only:
+            continue
+        if companion is not None:
+            if companion in beside:
+                problems.append(f"{name!r} and {source_columns[beside[companion]]!r} are one column to SQL Server")
+            beside[companion] = ordinal
+        elif column is None:
             near = closest(name, (known.name for known in target.columns))
             problems.append(f"{name!r}{f' (did you mean {near!r}?)' if near else ''} is not a column of {target}")
         elif column in placed:
             problems.append(f"{name!r} and {source_columns[placed[column]]!r} are one column of {target}")
         else:
             placed[column] = ordinal
+    problems += [
+        f"{source_columns[ordinal]!r} stands beside no column {column.name!r}"
+        for (column, _), ordinal in beside.items()
+        if column not in placed and only is None
+    ]
     if problems:
         raise EventInvalid(
             f"The source does not fit: {'; '.join(problems)}.", hint="Leave the column out of the source table."
         )
-    return placed
+    return placed, beside
+
+
+def _companion_names(target: Target) -> dict[str, tuple[TargetColumn, Companion]]:
+    """Names, in lower case, that a source's column may have to stand beside one of the target's."""
+    return {
+        name.lower(): (column, companion)
+        for column in target.columns
+        for companion in _COMPANIONS.get(_kind(column), ())
+        if utf16_length(name := companion.beside(column.name)) <= SQL_SERVER_NAME_LENGTH
+    }
+
+
+def _kind(column: TargetColumn) -> str:
+    return column.sql_type.split("(")[0].lower()
 
 
 def _writable(event: Event, column: TargetColumn, keys: Sequence[TargetColumn], warnings: list[str]) -> bool:

@@ -29,7 +29,7 @@ from sql_databricks_bridge.errors import (
 from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, OnConflict, Staging
 from sql_databricks_bridge.models.events import LedgerEntry, LedgerOutcome, Operation
 from sql_databricks_bridge.models.tables import Target, TargetName
-from sql_databricks_bridge.sync.columns import ColumnMatch, key_columns, match_columns, target_filters
+from sql_databricks_bridge.sync.columns import ColumnMatch, match_columns, read_columns, target_filters
 from sql_databricks_bridge.sync.retry import Pause, Retry
 from sql_databricks_bridge.sync.validators import Event
 
@@ -302,7 +302,7 @@ class _Attempt:
             return
         assert self._version is not None  # `_prepare` has set it
         delete = event.operation is Operation.DELETE
-        names = [column.name for column in key_columns(event, self._target)] if delete else None
+        names = read_columns(event, self._target) if delete else None
         where = None if delete else dict(event.filters)
         with lakehouse.read_table(event.source, self._version, columns=names, where=where) as stream:
             staging = self._load(stream)
@@ -323,10 +323,14 @@ class _Attempt:
             match.staged,
             keys=match.keys,
             timezone=self._event.timezone,
+            beside=[
+                [(companion, stream.schema.field(ordinal)) for companion, ordinal in found]
+                for found in match.companions
+            ],
         )
         self._warnings += (*match.warnings, *inbound.warnings)
-        reader = pa.RecordBatchReader.from_batches(inbound.schema, _converted(stream, inbound.convert, match.ordinals))
-        return self._connection.stage(self._target, match.staged, match.keys, reader)
+        reader = pa.RecordBatchReader.from_batches(inbound.schema, _converted(stream, inbound.convert, match.read))
+        return self._connection.stage(self._target, match.staged, match.keys, reader, inbound.assemblies)
 
     def _plan(self, staging: Staging | None) -> ApplyPlan:
         event, match = self._event, self._match

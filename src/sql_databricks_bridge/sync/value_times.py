@@ -3,7 +3,8 @@
 Ranges and accuracies: Microsoft, "Date and time data types and functions (Transact-SQL)". What Microsoft's driver
 (mssql-python 1.16) does with a datetime was measured: it reads the ticks of 1/300 s as milliseconds that end in 0, 3 or
 7, stores these as the same ticks, and rounds any other microseconds to the next tick, silently; beyond the digits of a
-datetime2(n) or time(n) it cuts. So everything that it would change is refused here.
+datetime2(n) or time(n) it cuts. So everything that it would change is refused here; but for a tick whose microseconds
+are written out, .003333 or .006667, as SQL Server does when it casts a datetime to datetime2: that is the same tick.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ from sql_databricks_bridge.sync.value_checks import (
 from sql_databricks_bridge.sync.value_zones import DAY_US, FIRST_US, LAST_US, SECOND_US, Zone
 
 MOMENTS: Final = frozenset({"date", "datetime", "smalldatetime", "datetime2", "datetimeoffset"})
+DIGITS: Final[Mapping[str, int]] = {"time": 7, "datetime2": 7, "datetimeoffset": 7}
+"""Types that hold fractions of a second to a scale of their own, and the most digits of it."""
 
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 (zoneless, as the types are)
 _PER_SECOND: Final[Mapping[str, int]] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_TICKS_US = {0: 0, 3_000: 3_000, 7_000: 7_000, 3_333: 3_000, 6_666: 7_000, 6_667: 7_000}
+"""Microseconds in a hundredth of a second: how ticks of 1/300 s may be written, and how the driver writes them."""
 _CALENDAR = "it is not within 0001-01-01 to 9999-12-31"
 _CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?$"
 
@@ -63,7 +68,7 @@ def clock_conversion(source: pa.DataType, into: Into) -> Conversion:
 
     def convert(array: pa.Array) -> pa.Array:
         times = read(array)
-        require_whole(times.view(pa.int64()), 10 ** (9 - digits), _digits_text(into, digits))
+        require_whole(times.view(pa.int64()), 10 ** (9 - digits), digits_text(into, digits))
         return times
 
     return convert
@@ -163,7 +168,8 @@ def _microseconds(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def _digits_text(into: Into, digits: int) -> str:
+def digits_text(into: Into, digits: int) -> str:
+    """Why a value with more digits is refused."""
     return f"{into.column.sql_type} holds {digits} fractional digit{'' if digits == 1 else 's'} of a second"
 
 
@@ -181,7 +187,7 @@ def _store_fractional(into: Into) -> Conversion:
 
     def store(us: pa.Array) -> pa.Array:
         if digits < 6:
-            require_whole(us, 10 ** (6 - digits), _digits_text(into, digits))
+            require_whole(us, 10 ** (6 - digits), digits_text(into, digits))
         return us.view(into.staged)
 
     return store
@@ -206,21 +212,23 @@ def _store_datetime(into: Into) -> Conversion:
         try:
             require_whole(us, 10_000, "")  # mostly whole seconds: hundredths are ticks whatever follows
         except Misfit:
-            _require_ticks(us)
+            us = _ticks(us)
         return us.view(into.staged)
 
     return store
 
 
-def _require_ticks(us: pa.Array) -> None:
-    """Ticks of 1/300 s, as the driver reads and writes them."""
+def _ticks(us: pa.Array) -> pa.Array:
+    """Ticks of 1/300 s as the driver reads and writes them; `Misfit` for what is none."""
     in_hundredth = remainder(pc.subtract(us, FIRST_US), 10_000)
-    tick = pc.is_in(in_hundredth, pa.array([0, 3_000, 7_000], pa.int64()))
+    spelled = pc.index_in(in_hundredth, pa.array(_TICKS_US, pa.int64()))
     refuse(
-        pc.and_(pc.is_valid(us), pc.invert(tick)),
-        "datetime holds milliseconds that end in 0, 3 or 7, and nothing finer",
+        pc.and_(pc.is_valid(us), pc.is_null(spelled)),
+        "datetime holds milliseconds that end in 0, 3 or 7 (thirds of a hundredth), and nothing finer",
         "Round it in the source, e.g. date_trunc('SECOND', ...), or make the target column a datetime2.",
     )
+    milliseconds = pa.array(list(_TICKS_US.values()), pa.int64()).take(spelled)
+    return pc.add(pc.subtract(us, in_hundredth), milliseconds)
 
 
 _STORES: Final[Mapping[str, Callable[[Into], Conversion]]] = {

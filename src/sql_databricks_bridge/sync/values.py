@@ -14,9 +14,12 @@ import pyarrow.compute as pc
 
 from sql_databricks_bridge.core.types import SqlServerType, staged_type
 from sql_databricks_bridge.errors import EventInvalid, ValueRefused
+from sql_databricks_bridge.models.applying import Assembly
 from sql_databricks_bridge.models.tables import TargetColumn
-from sql_databricks_bridge.sync.value_checks import Conversion, Into, Misfit, Unfit, refuse, unchanged
+from sql_databricks_bridge.models.type_policies import Companion, Form
+from sql_databricks_bridge.sync.value_checks import Conversion, Into, Misfit, Unfit, refuse
 from sql_databricks_bridge.sync.value_numbers import NUMBERS, number_conversion
+from sql_databricks_bridge.sync.value_parts import ASSEMBLED, STAGED_COMPANIONS, Parts, parts
 from sql_databricks_bridge.sync.value_shown import shown_type, shown_value
 from sql_databricks_bridge.sync.value_texts import (
     ASSUMED_CODE_PAGE,
@@ -37,25 +40,31 @@ _NESTED = ("ARRAY", "MAP", "STRUCT", "INTERVAL")
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column's way: `read` makes a plain array of what the source sent, `convert` what is staged."""
+    """A column's way: `reads[0]` makes a plain array of what the source sent for it, the rest of what stands beside it;
+    `parts` tells what is staged. `ordinals` say where in a batch these are.
+    """
 
     target: TargetColumn
-    source: pa.DataType
-    read: Conversion
-    convert: Conversion
+    ordinals: tuple[int, ...]
+    reads: tuple[Conversion, ...]
+    parts: Parts
     is_key: bool
 
-    def converted(self, array: pa.Array) -> pa.Array:
-        """Convert a part of the column; `Misfit` where a value does not fit."""
-        array = self.read(array)
-        if array.null_count:
-            self._refuse_nulls(array)
-        return self.convert(array)
+    def of(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        """Its arrays in a batch of the source, its own first."""
+        return [batch.column(ordinal) for ordinal in self.ordinals]
 
-    def misfit(self, array: pa.Array) -> Misfit | None:
-        """Tell what refuses a part of the column; None where it fits, or where its array is broken."""
+    def converted(self, arrays: Sequence[pa.Array]) -> list[pa.Array]:
+        """Convert a part of the column; `Misfit` where a value does not fit."""
+        plain = [read(array) for read, array in zip(self.reads, arrays, strict=True)]
+        if plain[0].null_count:
+            self._refuse_nulls(plain[0])
+        return self.parts.convert(plain)
+
+    def misfit(self, arrays: Sequence[pa.Array]) -> Misfit | None:
+        """Tell what refuses a part of the column; None where it fits, or where an array of it is broken."""
         try:
-            self.converted(array)
+            self.converted(arrays)
         except Misfit as exc:
             return exc
         except pa.ArrowException:
@@ -73,12 +82,15 @@ class _Column:
 class Inbound:
     """How a source's rows become what is staged for a target.
 
-    `schema` is that of what `convert` returns: the target's names, the types of `staged_type`, all nullable.
+    `schema` is that of what `convert` returns: the target's names, the types of `staged_type`, all nullable; behind
+    them the companions of `assemblies`, which are the columns that are staged in another form or in parts.
     `warnings` are known before the first row.
     """
 
     schema: pa.Schema
+    assemblies: tuple[Assembly, ...]
     warnings: tuple[str, ...]
+    _source: tuple[pa.DataType, ...]
     _columns: tuple[_Column, ...]
     _keys: tuple[int, ...]
 
@@ -90,19 +102,22 @@ class Inbound:
         *,
         keys: Sequence[TargetColumn] = (),
         timezone: str | None = None,
+        beside: Sequence[Sequence[tuple[Companion, pa.Field]]] | None = None,
     ) -> Inbound:
-        """Judge types: `fields[i]` of the source goes into `columns[i]`; `keys` are some of `columns`.
+        """Judge types: `fields[i]` of the source, with `beside[i]`, goes into `columns[i]`; `keys` are some of these.
 
         `timezone` is an IANA name: of the local time that zoneless types of the target hold, or of the source's.
         `EventInvalid` names every column whose type can never go into its target's, or an unknown time zone.
         """
         zone = None if timezone is None else Zone.named(timezone)
-        found, staged, problems = [], [], []
-        for field, column in zip(fields, columns, strict=True):
+        companions = [()] * len(fields) if beside is None else beside
+        source = [*fields, *(field for found in companions for _, field in found)]
+        found, problems, behind = [], [], len(fields)
+        for ordinal, (field, column, stands) in enumerate(zip(fields, columns, companions, strict=True)):
+            ordinals = (ordinal, *range(behind, behind + len(stands)))
+            behind += len(stands)
             try:
-                into = _into(column, zone)
-                found.append(_column(field, into, is_key=column in keys))
-                staged.append(pa.field(column.name, into.staged))
+                found.append(_column(field, stands, _into(column, zone), ordinals, is_key=column in keys))
             except Unfit as exc:
                 problems.append(
                     f"column {column.name!r}: {_declared(field)} can't go into {column.sql_type}, since {exc}"
@@ -112,49 +127,64 @@ class Inbound:
                 f"The source's types don't fit the target: {'; '.join(problems)}.",
                 hint="CAST such a column in the source table, or leave it out.",
             )
+        assemblies = tuple(
+            Assembly(column.target, column.parts.form, column.parts.companions)
+            for column in found
+            if column.parts.form is not Form.PLAIN or column.parts.companions
+        )
+        staged = [(column.target.name, column.parts.staged) for column in found]
+        staged += [
+            (companion.beside(assembly.column.name), STAGED_COMPANIONS[companion])
+            for assembly in assemblies
+            for companion in assembly.companions
+        ]
         return cls(
             pa.schema(staged),
+            assemblies,
             _warnings(fields, columns, zone),
+            tuple(field.type for field in source),
             tuple(found),
             tuple(index for index, column in enumerate(found) if column.is_key),
         )
 
     def convert(self, batch: pa.RecordBatch, first_row: int = 0) -> pa.RecordBatch:
-        """Check and convert a batch whose columns are `fields`, in that order.
+        """Check and convert a batch whose columns are `fields`, in that order, and behind them what is `beside`.
 
         `first_row` is the number of rows before this batch. `ValueRefused` names the first row, counted from 1, that
         has a value which does not fit, its key and the first such column.
         """
-        types = [array.type for array in batch.columns]
-        if types != [column.source for column in self._columns]:
+        types = tuple(array.type for array in batch.columns)
+        if types != self._source:
             raise EventInvalid(f"The source changed its types on the way: it now sends {', '.join(map(str, types))}.")
-        arrays = []
-        for column, array in zip(self._columns, batch.columns, strict=True):
+        arrays, behind = [], []
+        for column in self._columns:
             try:
-                arrays.append(column.converted(array))
+                value, *companions = column.converted(column.of(batch))
+                arrays.append(value)
+                behind += companions
             except Misfit:
                 raise self._refusal(batch, first_row) from None
             except pa.ArrowException as exc:  # more than 2 GiB in one column, or an array that is broken
                 raise ValueRefused(
                     f"Rows {first_row + 1} to {first_row + batch.num_rows}, column {column.target.name!r}: "
-                    f"{shown_type(column.source)} can't be converted: {exc}."
+                    f"{shown_type(types[column.ordinals[0]])} can't be converted: {exc}."
                 ) from exc
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return pa.RecordBatch.from_arrays([*arrays, *behind], schema=self.schema)
 
     def _refusal(self, batch: pa.RecordBatch, first_row: int) -> ValueRefused:
         """Find the first row that is refused: a check may have passed over one that the next check refuses."""
-        row, ordinal = batch.num_rows, 0
-        for index, column in enumerate(self._columns):
-            while (misfit := column.misfit(batch.column(index).slice(0, row))) is not None:
-                row, ordinal = pc.index(misfit.mask, True).as_py(), index
-        column, array = self._columns[ordinal], batch.column(ordinal)
-        misfit, others = column.misfit(array.slice(row)), 0
+        row, refusing = batch.num_rows, self._columns[0]
+        for column in self._columns:
+            while (misfit := column.misfit(column.of(batch.slice(0, row)))) is not None:
+                row, refusing = pc.index(misfit.mask, True).as_py(), column
+        misfit, others = refusing.misfit(refusing.of(batch.slice(row))), 0
         if misfit is not None and misfit.mask[0].as_py():
             others = pc.sum(misfit.mask).as_py() - 1
         else:  # what refuses this row comes after a check that refuses a later one
-            misfit = column.misfit(array.slice(row, 1))
+            misfit = refusing.misfit(refusing.of(batch.slice(row, 1)))
         assert misfit is not None  # no check depends on other rows
-        return _refused(self._row_text(batch, row, first_row), column, array.slice(row, 1), misfit, others)
+        value = refusing.of(batch.slice(row, 1))[0]
+        return _refused(self._row_text(batch, row, first_row), refusing, value, misfit, others)
 
     def _row_text(self, batch: pa.RecordBatch, row: int, first_row: int) -> str:
         keys = ", ".join(
@@ -183,19 +213,44 @@ def _into(column: TargetColumn, zone: Zone | None) -> Into:
     if column.written_by_server:
         raise Unfit(f"the server writes it ({column.written_by_server})")
     try:
-        return Into(column, SqlServerType.parse(column.sql_type), staged_type(column.sql_type), zone)
+        kind = SqlServerType.parse(column.sql_type)
+        return Into(column, kind, pa.null() if kind.name in ASSEMBLED else staged_type(column.sql_type), zone)
     except (EventInvalid, ValueError):
         raise Unfit("the driver can't load that type") from None
 
 
-def _column(field: pa.Field, into: Into, *, is_key: bool) -> _Column:
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+def _column(
+    field: pa.Field,
+    beside: Sequence[tuple[Companion, pa.Field]],
+    into: Into,
+    ordinals: tuple[int, ...],
+    *,
+    is_key: bool,
+) -> _Column:
     if _declared(field).startswith(_NESTED):
         raise Unfit("only single values can")
-    if pa.types.is_null(kind):
-        return _Column(into.column, field.type, unchanged, lambda array: pa.nulls(len(array), into.staged), is_key)
-    source, read = _reading(kind)
-    return _Column(into.column, field.type, lambda array: read(_plain(array)), _conversion(source, into), is_key)
+    kinds, reads = zip(*(_reading(part.type) for part in (field, *(part for _, part in beside))), strict=True)
+    if pa.types.is_null(kinds[0]):
+        return _Column(into.column, ordinals, reads, _nulls(into, len(beside)), is_key)
+    companions = [(companion, kind) for (companion, _), kind in zip(beside, kinds[1:], strict=True)]
+    found = parts(kinds[0], into, companions)
+    if found is None:
+        convert = _conversion(kinds[0], into)
+        found = Parts(Form.PLAIN, into.staged, (), lambda arrays: [convert(arrays[0])])
+    return _Column(into.column, ordinals, reads, found, is_key)
+
+
+def _nulls(into: Into, companions: int) -> Parts:
+    """What a column of VOID is staged as; a type that is made of text or bytes is made of no text."""
+    made = into.type.name in ASSEMBLED
+    staged = pa.string() if made else into.staged
+
+    def convert(arrays: Sequence[pa.Array]) -> list[pa.Array]:
+        for array in arrays[1 : companions + 1]:
+            refuse(pc.is_valid(array), "what stands beside it is not NULL")
+        return [pa.nulls(len(arrays[0]), staged)]
+
+    return Parts(Form.TEXT if made else Form.PLAIN, staged, (), convert)
 
 
 def _conversion(source: pa.DataType, into: Into) -> Conversion:
@@ -212,15 +267,16 @@ def _conversion(source: pa.DataType, into: Into) -> Conversion:
     raise Unfit("the bridge does not load that type")
 
 
-def _reading(kind: pa.DataType) -> tuple[pa.DataType, Conversion]:
+def _reading(sent: pa.DataType) -> tuple[pa.DataType, Conversion]:
     """The one type of its kind that the conversions know, and the way to it."""
     types = pa.types
+    kind = sent.value_type if types.is_dictionary(sent) else sent
     if any(is_one(kind) for is_one in (types.is_string, types.is_large_string, types.is_string_view)):
-        return pa.string(), as_strings
+        return pa.string(), lambda array: as_strings(_plain(array))
     bytes_types = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
     if any(is_one(kind) for is_one in bytes_types):
-        return pa.binary(), as_bytes
-    return kind, unchanged
+        return pa.binary(), lambda array: as_bytes(_plain(array))
+    return kind, _plain
 
 
 def _plain(array: pa.Array) -> pa.Array:

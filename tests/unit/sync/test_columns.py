@@ -10,7 +10,8 @@ import pytest
 from sql_databricks_bridge.errors import EventInvalid
 from sql_databricks_bridge.models.events import EventRow
 from sql_databricks_bridge.models.tables import Target, TargetColumn
-from sql_databricks_bridge.sync.columns import match_columns, target_filters
+from sql_databricks_bridge.models.type_policies import Companion
+from sql_databricks_bridge.sync.columns import match_columns, read_columns, target_filters
 from sql_databricks_bridge.sync.validators import Event, understand
 
 ID = TargetColumn("Id", "int", nullable=False)
@@ -134,3 +135,62 @@ def test_a_filter_value_is_text_of_the_columns_own_code_page() -> None:
     wanted = event("DELETE", primary_keys=None, filter_conditions={"word": "\u0416\u0443\u043a"})
     (found,) = target_filters(wanted, dataclasses.replace(TABLE, columns=(word,)))
     assert (found.value, found.declaration) == ("\u0416\u0443\u043a", "varchar(10)")
+
+
+MOMENT = TargetColumn("Seen", "datetime2(7)", nullable=False)
+PLACE = TargetColumn("Place", "geometry", nullable=True)
+WIDE = dataclasses.replace(TABLE, columns=(ID, MOMENT, PLACE))
+
+
+def test_a_companion_goes_with_its_column_whatever_its_case_and_place() -> None:
+    match = match_columns(event("INSERT"), WIDE, ["SEEN__100NS", "place", "seen", "id", "Place__SRID"])
+    assert match.staged == (PLACE, MOMENT, ID)
+    assert match.ordinals == (1, 2, 3)
+    assert match.companions == (((Companion.SRID, 4),), ((Companion.SEVENTH_DIGIT, 0),), ())
+    assert match.read == (1, 2, 3, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (["id", "seen", "seen__offset_minutes"], "'seen__offset_minutes' is not a column"),
+        (["id", "seen", "id__100ns"], "'id__100ns'"),
+        (["id", "seen", "place__srid"], "'place__srid' stands beside no column 'Place'"),
+        (["id", "seen", "seen__100ns", "SEEN__100ns"], "'SEEN__100ns' and 'seen__100ns' are one column"),
+    ],
+)
+def test_a_companion_of_nothing_is_refused_by_name(source: list[str], why: str) -> None:
+    with pytest.raises(EventInvalid, match=why):
+        match_columns(event("INSERT"), WIDE, source)
+
+
+def test_a_column_of_the_target_is_itself_and_no_companion() -> None:
+    digit = TargetColumn("Seen__100ns", "smallint", nullable=True)
+    match = match_columns(
+        event("INSERT"), dataclasses.replace(WIDE, columns=(ID, MOMENT, digit)), ["id", "seen", "seen__100ns"]
+    )
+    assert match.inserts == (ID, MOMENT, digit)
+    assert match.companions == ((), (), ())
+
+
+def test_what_the_server_writes_takes_its_companion_along() -> None:
+    computed = dataclasses.replace(MOMENT, is_computed=True)
+    table = dataclasses.replace(WIDE, columns=(ID, computed))
+    match = match_columns(event("INSERT"), table, ["id", "seen", "seen__100ns"])
+    assert (match.staged, match.companions) == ((ID,), ((),))
+
+
+def test_a_delete_reads_its_keys_and_what_may_stand_beside_them() -> None:
+    assert read_columns(event("DELETE"), WIDE) == ["Id"]
+    by_moment = event("DELETE", primary_keys=("seen",))
+    assert read_columns(by_moment, WIDE) is None
+    match = match_columns(by_moment, WIDE, ["other", "seen__100ns", "place__srid", "seen"])
+    assert (match.staged, match.read) == ((MOMENT,), (3, 1))
+
+
+def test_a_name_that_sql_server_could_not_have_is_no_companion() -> None:
+    long = dataclasses.replace(MOMENT, name="x" * 123)
+    with pytest.raises(EventInvalid, match="is not a column of"):
+        match_columns(
+            event("INSERT"), dataclasses.replace(WIDE, columns=(ID, long)), ["id", long.name, f"{long.name}__100ns"]
+        )

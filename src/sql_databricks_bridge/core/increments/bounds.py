@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sql_databricks_bridge.core.increments.asked import Asked
 from sql_databricks_bridge.core.increments.canonical import FORMS, type_name
-from sql_databricks_bridge.core.increments.columns import ALIAS, of_query
+from sql_databricks_bridge.core.increments.columns import ALIAS, is_date, of_query
 from sql_databricks_bridge.core.suggestions import listed
 from sql_databricks_bridge.errors import SourceRefused, UsageError
 from sql_databricks_bridge.models.jobs import BoundParameter
@@ -32,6 +32,7 @@ WHERE i.object_id = OBJECT_ID(@table) AND i.is_primary_key = 1
 _VERSIONS = """
 SELECT CHANGE_TRACKING_CURRENT_VERSION() AS [current], CHANGE_TRACKING_MIN_VALID_VERSION(OBJECT_ID(@table)) AS [least]
 """
+_ISO_8601 = "CONVERT({char}(40), {value}, 126)"
 _LSNS = "SELECT sys.fn_cdc_get_min_lsn(@capture) AS [least], sys.fn_cdc_get_max_lsn() AS [most]"
 
 
@@ -83,7 +84,9 @@ def _cursor(asked: Asked, incremental: Incremental, _low: Watermark | None) -> B
     """The greatest value that the query shows."""
     column = asked.chosen.column
     assert column is not None, "a cursor has a column"
-    text = FORMS[type_name(column)].expression.format(f"MAX({of_query(column)})")
+    # ISO 8601 with a T: a datetime that is read from any other text depends on the login's language.
+    written = _ISO_8601 if is_date(column) else FORMS[type_name(column)].expression
+    text = written.format(value=f"MAX({of_query(column)})", char="nvarchar")
     sql = asked.wrapped.within(f"SELECT {text} AS [high] FROM (", f") AS {ALIAS}")
     (found,) = asked.connection.ask(sql, asked.query.parameters)
     return Bounds(None if found["high"] is None else Watermark(incremental.kind, str(found["high"])))

@@ -328,6 +328,8 @@ class Converter:
         return self._fit(f"tsql.{'utf16' if is_unicode(s) else 'ansi'}_bytes({sql})", t)
 
     def _num_bin(self, sql: str, s: SqlType, t: SqlType) -> str:
+        if s.name in FLOATS:
+            return self._float_bin(sql, s, t)
         size = _INT_BYTES.get(s.name)
         if size is None:
             raise unsupported(f"converting {s.name} to {t.name}")
@@ -337,6 +339,13 @@ class Converter:
         if t.name == "binary" and (n or 0) > 8:
             raise unsupported(f"converting {s.name} to {type_text(t)}")
         return raw
+
+    def _float_bin(self, sql: str, s: SqlType, t: SqlType) -> str:
+        """The IEEE bytes, the sign's first; there is no way back (Msg 529)."""
+        size, send = (8, "float8send") if s.name == "float" else (4, "float4send")
+        if t.length not in (None, size) and not (t.name == "varbinary" and (t.length or 0) not in range(1, size)):
+            raise unsupported(f"converting {s.name} to {type_text(t)}")
+        return f"{send}({sql})"
 
     def _time_bin(self, _sql: str, s: SqlType, t: SqlType) -> str:
         raise unsupported(f"converting {s.name} to {t.name}")
