@@ -6,7 +6,7 @@ not allow. Strings are cut by CAST, checked on assignment (see `assign`).
 
 from __future__ import annotations
 
-from ..contract import MAX_LENGTH, SqlType
+from ..contract import MAX_LENGTH, SqlError, SqlType
 from . import canonical
 from .bound import Ex, typed_null, value
 from .errors import error, unsupported
@@ -65,7 +65,7 @@ class Converter:
     def __call__(self, ex: Ex, target: SqlType) -> Ex:
         """`ex` as `target`."""
         if ex.base is not None:
-            ex = Ex(ex.sql, ex.base, ex.nullable, aggregate=ex.aggregate)
+            return self._of_variant(ex, target)
         if target.name == "sql_variant":
             return self._variant(ex)
         if ex.is_null:
@@ -102,6 +102,16 @@ class Converter:
         if not self.explicit and not _implicit(s, t):
             raise fail_conversion(s, t, explicit=False)
         return handler
+
+    def _of_variant(self, ex: Ex, target: SqlType) -> Ex:
+        """What a variant's own type does not become is an error of the row that asks for it, not of the statement."""
+        held = Ex(ex.sql, ex.base or ex.type, ex.nullable, aggregate=ex.aggregate)
+        try:
+            return self(held, target)
+        except SqlError as exc:
+            said = exc.message
+            failing = f"tsql.fail({said.number}, {_quote(said.text)}, {said.severity}, {said.state})"
+            return Ex(f"(CASE WHEN ({ex.sql}) IS NULL THEN NULL ELSE {failing} END)::{pg_type(target)}", target, True)
 
     def _variant(self, ex: Ex) -> Ex:
         t = ex.type
@@ -358,14 +368,21 @@ class Converter:
             raise fail_conversion(s, t, self.explicit)
         return sql
 
-    def _udt_str(self, _sql: str, s: SqlType, t: SqlType) -> str:
-        raise unsupported(f"converting {s.name} to {t.name} (call .ToString())")
+    def _udt_str(self, sql: str, s: SqlType, t: SqlType) -> str:
+        if s.name != "hierarchyid":
+            raise unsupported(f"converting {s.name} to {t.name} (call .ToString())")
+        return self._cut(f"tsql.hid_text({sql})", t)
 
     def _udt_bin(self, sql: str, _s: SqlType, t: SqlType) -> str:
         return self._fit(sql, t)
 
-    def _bin_udt(self, _sql: str, s: SqlType, t: SqlType) -> str:
-        raise unsupported(f"converting {s.name} to {t.name}")
+    def _bin_udt(self, sql: str, _s: SqlType, t: SqlType) -> str:
+        return f"tsql.hid_checked({sql})" if t.name == "hierarchyid" else sql
+
+    def _udt_udt(self, sql: str, s: SqlType, t: SqlType) -> str:
+        if s.name != t.name:
+            raise fail_conversion(s, t, self.explicit)
+        return sql
 
 
 def _family(t: SqlType) -> str:

@@ -16,7 +16,7 @@ from .errors import at_line, error, unsupported
 from .like import bind_like
 from .literals import bind_literal
 from .scope import Scope
-from .types import STRINGS, UDTS, collation, is_string, with_collation
+from .types import STRINGS, UDT_PROPERTIES, UDTS, collation, is_string, with_collation
 from .typing_rules import compare, key, needs_key, unify
 
 if TYPE_CHECKING:
@@ -141,6 +141,12 @@ class ExpressionBinder:
             return self.env.merge_action
         if name in ("$action", "$identity", "$rowguid", "$partition"):
             raise unsupported(node.parts[-1], node.line)
+        if len(node.parts) > 1 and node.parts[-1] in UDT_PROPERTIES:
+            owner = scope.find(node.parts[:-1], node.line)
+            if owner is not None and owner.type.name in UDTS:
+                from .spatial import of_value
+
+                return of_value(owner, node.parts[-1], node.line)
         return scope.column(node.parts, node.line)
 
     def _unary(self, node: n.Unary, scope: Scope) -> Ex:
@@ -156,10 +162,14 @@ class ExpressionBinder:
         target = node.type
         if is_string(target) and is_string(ex.type):
             target = with_collation(target, ex.type.collation)
-        if ex.constant is not None and target.name in UDTS | {"xml", "json"}:
+        if ex.constant is not None and target.name in ("xml", "json"):
             from .spatial import constant_cast
 
             return constant_cast(ex.constant, target)
+        if target.name in UDTS and is_string(ex.type):
+            from .spatial import from_text
+
+            return from_text(ex, target.name)
         if node.attempt and ex.is_null:
             return convert(ex, target)
         converter = Converter(style=style, attempt=node.attempt, explicit=True, dateformat=self.env.dateformat)

@@ -13,6 +13,7 @@ from .environment import Environment
 from .errors import error, unsupported
 from .expr import ExpressionBinder, has_aggregate, walk
 from .lock_hints import row_by_row
+from .same_tree import same_tree
 from .scope import CteInfo, Scope
 from .set_operations import SetOperationBinder
 from .set_operations import output as _at
@@ -213,7 +214,7 @@ class QueryBinder(SetOperationBinder):
             sql = self._distinct_select(core, columns)
             if by or limit or percent:
                 alias = self.env.alias("q")
-                terms = self._distinct_order(query, columns, alias)
+                terms = self._distinct_order(query, node, columns, alias)
                 by = f" ORDER BY {', '.join(terms)}" if terms else ""
                 sql = f"SELECT * FROM ({sql}) {alias}{by}{limit}"
         else:
@@ -229,10 +230,14 @@ class QueryBinder(SetOperationBinder):
             return f"SELECT DISTINCT {core}"
         return self._distinct(f"SELECT {core}", columns).sql
 
-    def _distinct_order(self, query: n.Query, columns: list[OutColumn], alias: str) -> list[str]:
+    def _distinct_order(self, query: n.Query, node: n.Select, columns: list[OutColumn], alias: str) -> list[str]:
         terms = []
+        listed = [] if any(isinstance(i.expr, n.Star) for i in node.items) else [i.expr for i in node.items]
         for item in query.order:
             ex = self._order_output(item, columns, alias)
+            if ex is None:
+                at = next((i for i, expr in enumerate(listed) if n.same(expr, item.expr)), None)
+                ex = _at(alias, at, columns[at]) if at is not None else None
             if ex is None:
                 raise error(145, "ORDER BY items must appear in the select list if SELECT DISTINCT is specified.",
                             severity=15, line=item.line)  # fmt: skip
@@ -450,6 +455,14 @@ class QueryBinder(SetOperationBinder):
         if at is None and isinstance(item.expr, n.ColumnRef):
             found = [i for i, c in enumerate(columns) if c.name.lower() == item.expr.parts[-1].lower()]
             at = found[0] if found else None
+        return None if at is None else _at(alias, at, columns[at])
+
+    def _order_selected(self, item: n.OrderItem, query: n.Query, columns: list[OutColumn], alias: str) -> Ex | None:
+        """The output of a selected expression that ORDER BY repeats."""
+        items = query.body.items if isinstance(query.body, n.Select) else []
+        if any(isinstance(selected.expr, n.Star) for selected in items):
+            return None
+        at = next((i for i, selected in enumerate(items) if same_tree(selected.expr, item.expr)), None)
         return None if at is None else _at(alias, at, columns[at])
 
     # ---- as a table -------------------------------------------------------------------------------------------------

@@ -41,18 +41,25 @@ class Scope:
             scope = scope.parent
         return None
 
-    def column(self, parts: tuple[str, ...], line: int) -> Ex:
-        """The column that `parts` names here or further out: Msg 207, 209 or 4104 otherwise."""
+    def find(self, parts: tuple[str, ...], line: int) -> Ex | None:
+        """The column that `parts` names here or further out, None where there is none."""
         scope: Scope | None = self
         while scope is not None:
             found = scope._find(parts, line)
             if found is not None:
                 return scope._grouped(found, parts, line)
             scope = scope.parent
+        return None
+
+    def column(self, parts: tuple[str, ...], line: int) -> Ex:
+        """The same: Msg 207, 209 or 4104 where there is none."""
+        found = self.find(parts, line)
+        if found is not None:
+            return found
         if len(parts) == 1:
             raise invalid_column(parts[0], line)
         qualifier = tuple(p.lower() for p in parts[:-1])
-        scope = self
+        scope: Scope | None = self
         while scope is not None:
             if any(qualifier in s.qualifiers for s in scope.sources):
                 raise invalid_column(parts[-1], line)

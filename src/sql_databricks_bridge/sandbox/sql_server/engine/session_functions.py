@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..contract import SqlError, SqlType
+from ..contract import DEFAULT_COLLATION, SqlError, SqlType
 from . import app_locks, catalog, cdc_functions, change_tracking
 from .bound import Ex, typed_null
 from .environment import Environment
 from .errors import error, unsupported
 from .pg import quote
-from .types import BIGINT, INT, SMALLINT, byte_length, collation, decimal, nvarchar, precision_scale
+from .types import BIGINT, INT, SMALLINT, STRINGS, byte_length, collation, decimal, nvarchar, precision_scale
 
 if TYPE_CHECKING:
     from .session import EngineSession
@@ -368,11 +368,16 @@ def _variant_property(_s: EngineSession, _env: Environment, args: list[Ex], _lin
     answers: dict[str, str | int] = {"basetype": t.name, "precision": p, "scale": scale}
     if name == "maxlength":
         answers[name] = byte_length(t)
+    if name == "collation" and t.name not in STRINGS:
+        return typed_null(nvarchar(128)).but(type=SqlType("sql_variant"), base=nvarchar(128))
+    if name == "collation":
+        answers[name] = (t.collation or DEFAULT_COLLATION).name
     if name not in answers:
         raise unsupported(f"SQL_VARIANT_PROPERTY of {name}")
     value = answers[name]
     base = _int(None) if args[0].is_null else _int(value) if isinstance(value, int) else _text(value)
-    return base.but(type=SqlType("sql_variant"), base=base.type, nullable=True, constant=None)
+    sql = f"(CASE WHEN ({args[0].sql}) IS NOT NULL THEN {base.sql} END)"
+    return base.but(sql=sql, type=SqlType("sql_variant"), base=base.type, nullable=True, constant=None)
 
 
 def _ident_current(s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:

@@ -129,6 +129,7 @@ FLOATS = frozenset({"real", "float"})
 NUMBERS = INTEGERS | DECIMALS | MONEYS | FLOATS | {"bit"}
 DATETIMES = frozenset({"date", "time", "datetime", "smalldatetime", "datetime2", "datetimeoffset"})
 UDTS = frozenset({"hierarchyid", "geometry", "geography"})
+UDT_PROPERTIES = frozenset({"STSrid"})  # what is no method: no parentheses behind it
 _INT_DIGITS = {"bit": 1, "tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}
 
 
@@ -191,7 +192,18 @@ def collation(name: str) -> Collation:
             return Collation(f"{base}{digits}_{rest}", lcid, flag_values[rest], version, 0, "cp1252")
         if any(p in ("SC", "UTF8", "KS", "WS", "VSS") for p in tail):
             raise unsupported(f"the collation {name}")
+    if upper.startswith(_OTHER_FAMILIES):
+        raise unsupported(f"the collation {name}")
     raise error(448, f"Invalid collation '{name}'.")
+
+
+_OTHER_FAMILIES = (
+    *("ALBANIAN_", "ARABIC_", "CHINESE_", "CROATIAN_", "CYRILLIC_", "CZECH_", "DANISH_NORWEGIAN_", "ESTONIAN_"),
+    *("FINNISH_SWEDISH_", "FRENCH_", "GERMAN_", "GREEK_", "HEBREW_", "HUNGARIAN_", "ICELANDIC_", "JAPANESE_"),
+    *("KOREAN_", "LATVIAN_", "LITHUANIAN_", "POLISH_", "ROMANIAN_", "SLOVAK_", "SLOVENIAN_", "SQL_", "THAI_"),
+    *("TRADITIONAL_SPANISH_", "TURKISH_", "UKRAINIAN_", "VIETNAMESE_"),
+)
+"""Families of sys.fn_helpcollations that SQL Server has and the stand-in has not."""
 
 
 def key_kind(c: Collation | None) -> str:

@@ -25,6 +25,7 @@ from .types import (
     key_kind,
     with_collation,
 )
+from .variant_compare import held, of_two_families
 
 
 def collation_of(exs: Sequence[Ex], line: int = 0) -> Collation:
@@ -123,7 +124,7 @@ def key(ex: Ex) -> str:
         return ex.key or f"rtrim({ex.sql}, '\\x00'::bytea)"
     if t.name == "datetimeoffset":
         return ex.key or f"({ex.sql}).utc"
-    if t.name in ("xml", "json", "hierarchyid", "geometry", "geography", "sql_variant"):
+    if t.name in ("xml", "json", "geometry", "geography", "sql_variant"):
         raise error(
             305, f"The {t.name} data type cannot be compared or sorted, except when using the IS NULL operator."
         )
@@ -187,6 +188,11 @@ def compare(op: str, left: Ex, right: Ex, line: int = 0, dateformat: str = "mdy"
             )
     if left.is_null or right.is_null:
         return "NULL::bool"
+    if left.base is not None or right.base is not None:
+        apart = of_two_families(op, left, right, line)
+        if apart is not None:
+            return apart
+        left, right = held(left), held(right)
     if _fixed_bytes(left.type) == _fixed_bytes(right.type) is not None:
         return f"({left.sql} {op} {right.sql})"  # both are padded to one length already, and an index knows the bytes
     t = common_type([left, right], line)
