@@ -236,7 +236,7 @@ class QueryBinder(SetOperationBinder):
         for item in query.order:
             ex = self._order_output(item, columns, alias)
             if ex is None:
-                at = next((i for i, expr in enumerate(listed) if n.same(expr, item.expr)), None)
+                at = next((i for i, expr in enumerate(listed) if same_tree(expr, item.expr)), None)
                 ex = _at(alias, at, columns[at]) if at is not None else None
             if ex is None:
                 raise error(145, "ORDER BY items must appear in the select list if SELECT DISTINCT is specified.",
@@ -455,14 +455,6 @@ class QueryBinder(SetOperationBinder):
         if at is None and isinstance(item.expr, n.ColumnRef):
             found = [i for i, c in enumerate(columns) if c.name.lower() == item.expr.parts[-1].lower()]
             at = found[0] if found else None
-        return None if at is None else _at(alias, at, columns[at])
-
-    def _order_selected(self, item: n.OrderItem, query: n.Query, columns: list[OutColumn], alias: str) -> Ex | None:
-        """The output of a selected expression that ORDER BY repeats."""
-        items = query.body.items if isinstance(query.body, n.Select) else []
-        if any(isinstance(selected.expr, n.Star) for selected in items):
-            return None
-        at = next((i for i, selected in enumerate(items) if same_tree(selected.expr, item.expr)), None)
         return None if at is None else _at(alias, at, columns[at])
 
     # ---- as a table -------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from ..contract import SqlType
 
@@ -12,20 +12,6 @@ class Node:
     """Every node knows its line (1-based) in the batch."""
 
     line: int
-
-
-def same(one: object, other: object) -> bool:
-    """Whether two trees say the same, wherever they stand; names are compared without case."""
-    if isinstance(one, str) and isinstance(other, str):
-        return one.lower() == other.lower()
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, Literal) and isinstance(other, Literal):
-        return (one.kind, one.text) == (other.kind, other.text)
-    if not isinstance(one, Node) or type(one) is not type(other):
-        return one == other
-    names = (field.name for field in fields(one) if field.name != "line")
-    return all(same(getattr(one, name), getattr(other, name)) for name in names)
 
 
 # ---- expressions ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from .convert import convert
 from .errors import error, unsupported
 from .pg import quote
 from .scope import Scope
-from .types import UDTS, nvarchar
+from .types import FLOAT, UDTS, nvarchar
 
 if TYPE_CHECKING:
     from .expr import ExpressionBinder
@@ -64,6 +64,11 @@ def _static(node: n.Method, args: list[Ex]) -> Ex:
         return _spatial("geo_of_text", kind, convert(args[0], nvarchar(MAX_LENGTH)), args[1])
     if kind in _SPATIAL and name in ("STGeomFromWKB", "STPointFromWKB") and len(args) == 2:
         return _spatial("geo_of_wkb", kind, convert(args[0], SqlType("varbinary", MAX_LENGTH)), args[1])
+    if kind in _SPATIAL and name == "Point" and len(args) == 3:
+        x, y = (f"({convert(each, FLOAT).sql})::text" for each in args[:2])
+        if kind == "geography":  # Point(Lat, Long, SRID)
+            x, y = y, x
+        return _spatial("geo_of_text", kind, Ex(f"('POINT (' || {x} || ' ' || {y} || ')')", nvarchar(200)), args[2])
     if kind in _SPATIAL and name == "Parse" and len(args) == 1:
         return from_text(args[0], kind)
     raise unsupported(f"{kind}::{name}", node.line)
