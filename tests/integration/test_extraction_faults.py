@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import signal
 import threading
@@ -21,6 +22,7 @@ from sql_databricks_bridge.db.sql_server import MssqlServer
 from sql_databricks_bridge.errors import LakehouseNotFound
 from sql_databricks_bridge.models.jobs import QueryProgress, QueryStatus, RunStatus
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.type_policies import TypePolicies
 from tests.conftest import StandIn, lakehouse_settings_of, stand_in
 from tests.integration.extraction_support import errors, files_below, landed_table, options, outcomes, plan, query
 
@@ -92,12 +94,13 @@ def test_wrong_queries_are_told_and_the_others_land(
     country: str,
     tmp_path: Path,
 ) -> None:
-    """SQL that is refused, repeated names, unnamed and untypable columns: each its message, none a trace."""
+    """SQL that is refused, repeated names, unnamed columns, a strict query that would lose: a message, no trace."""
+    types = TypePolicies((("datetime2", "microseconds"),), strict=True)
     queries = (
         query("refused", "SELECT *\nFROM dbo.no_such_table"),
         query("repeated", "SELECT 1 AS id, 2 AS ID"),
         query("unnamed", "SELECT COUNT(*) FROM dbo.planes"),
-        query("variant", "SELECT CAST(1 AS sql_variant) AS v"),
+        dataclasses.replace(query("lossy", "SELECT CAST(NULL AS datetime2(7)) AS v"), types=types),
         query("planes", PLANES),
     )
     report = run(
@@ -107,14 +110,14 @@ def test_wrong_queries_are_told_and_the_others_land(
         options=options(tmp_path, parallel=3),
     )
     assert report.status is RunStatus.PARTIAL
-    refused, repeated, unnamed, variant = errors(report)
+    refused, repeated, unnamed, lossy = errors(report)
     assert "no_such_table" in refused
     assert "queries/refused.sql" in refused
     assert "columns 1, 2" in repeated
     assert "Column 1 of the result has no name" in unnamed
-    assert "CAST" in variant
+    assert "the run is strict: v: datetime2(7): the seventh" in lossy
     assert outcomes(report)["planes"] == "completed"
-    for name in ("refused", "repeated", "unnamed", "variant"):
+    for name in ("refused", "repeated", "unnamed", "lossy"):
         assert left_below(lakehouse, destination, country, name) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 from pathlib import Path
@@ -19,6 +20,7 @@ from sql_databricks_bridge.db.databricks import DatabricksLakehouse
 from sql_databricks_bridge.db.sql_server import MssqlServer
 from sql_databricks_bridge.models.jobs import BoundParameter, QueryProgress, QueryStatus, RunStatus
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.type_policies import TypePolicies
 from tests.integration.extraction_support import (
     files_below,
     landed_table,
@@ -207,3 +209,30 @@ def test_schemas_read_without_the_bridge(
     for field, column in zip(table.schema, described.columns, strict=True):
         assert not pa.types.is_unsigned_integer(field.type)
         assert field.metadata[b"sqlserver.type"] == column.sql_type.encode()
+
+
+def test_half_a_surrogate_pair_is_declared_or_refused(
+    lakehouse: Lakehouse, sqlserver_settings: Settings, destination: Destination, country: str, tmp_path: Path
+) -> None:
+    """The driver gives U+FFFD for it in silence: where that lands the manifest and a warning say so; strict fails."""
+    asked = query("halves", "SELECT N'a' + NCHAR(65533) AS s, N'ab' AS whole")
+    kept = run(
+        plan(destination, country, sqlserver_settings, asked),
+        MssqlServer(sqlserver_settings),
+        lakehouse,
+        options=options(tmp_path),
+    )
+    (outcome,) = kept.queries
+    assert outcome.path is not None
+    manifest, _ = landed_table(lakehouse, outcome.path)
+    assert [(loss.column, "U+FFFD" in loss.reason) for loss in manifest.losses] == [("s", True)]
+    assert "column s" in outcome.warnings[0]
+    strict = dataclasses.replace(asked, types=TypePolicies(strict=True))
+    refused = run(
+        plan(destination, country, sqlserver_settings, strict),
+        MssqlServer(sqlserver_settings),
+        lakehouse,
+        options=options(tmp_path),
+    )
+    assert refused.queries[0].status is QueryStatus.FAILED
+    assert "column s" in (refused.queries[0].error or "")

@@ -13,9 +13,9 @@ from sql_databricks_bridge.core.flow import Broken, ByteQueue, Flow
 from sql_databricks_bridge.core.parts import PartWriter, SpooledPart
 from sql_databricks_bridge.core.ports import SqlServerConnection
 from sql_databricks_bridge.core.progress import Meter
-from sql_databricks_bridge.core.types import LandedSchema
+from sql_databricks_bridge.core.types import DOUBTFUL, LandedSchema, doubtful
 from sql_databricks_bridge.core.uploader import Landing
-from sql_databricks_bridge.errors import BridgeError, LandingError
+from sql_databricks_bridge.errors import BridgeError, LandingError, ValueRefused
 from sql_databricks_bridge.models.jobs import ResolvedQuery
 
 MIB = 1 << 20
@@ -37,7 +37,10 @@ class Sizes:
 
 
 class Extraction:
-    """Streams one query into its landing. `run` works in the calling thread and two more; `fail` stops all three."""
+    """Streams one query into its landing. `run` works in the calling thread and two more; `fail` stops all three.
+
+    `doubtful` are columns whose landed values may differ from SQL Server's: complete once `run` has returned.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Extraction:
         self._sizes = sizes
         self._meter = meter
         self._row_limit = row_limit
+        self.doubtful: frozenset[str] = frozenset()
         self._flow = Flow(connection.cancel)
         self._batches: ByteQueue[pa.RecordBatch] = ByteQueue(self._flow, sizes.queue_bytes)
         self._parts: ByteQueue[SpooledPart] = ByteQueue(self._flow, sizes.waiting_parts_bytes)
@@ -98,11 +102,23 @@ class Extraction:
         ) as batches:
             for raw in batches:
                 for batch in schema.convert(raw, rows):
+                    self._look_for_doubt(schema, batch)
                     size = batch.nbytes
                     self._batches.put(batch, size)
                     self._meter.fetched(batch.num_rows, size)
                     rows += batch.num_rows
         self._batches.close()
+
+    def _look_for_doubt(self, schema: LandedSchema, batch: pa.RecordBatch) -> None:
+        """Note columns that may not hold what SQL Server does; `ValueRefused` where the query is strict."""
+        found = doubtful(schema, batch) - self.doubtful
+        if found and self._query.types.strict:
+            raise ValueRefused(
+                f"{self._query.file}: column {', '.join(sorted(found))}: {DOUBTFUL}, and the run is strict.",
+                hint="Look for U+D800 to U+DFFF in it: CAST the column to varbinary(max) in the query, or run without "
+                "--strict.",
+            )
+        self.doubtful |= found
 
     def _encode(self, schema: LandedSchema) -> None:
         writer = PartWriter(

@@ -21,7 +21,7 @@ from sql_databricks_bridge.core.progress import Meter, Reporter
 from sql_databricks_bridge.core.publishing import DIGESTS_NAME, TableRun
 from sql_databricks_bridge.core.record import manifest_of
 from sql_databricks_bridge.core.shaping import shape
-from sql_databricks_bridge.core.types import LandedSchema
+from sql_databricks_bridge.core.types import DOUBTFUL, LandedSchema
 from sql_databricks_bridge.core.uploader import Fence, Landing, Published, first_published, seconds_since
 from sql_databricks_bridge.errors import (
     BridgeError,
@@ -201,14 +201,16 @@ class QueryTask:
             asked = shape(connection, self._query)
             self._warnings = asked.warnings
             schema = asked.schema
-            self._stream(connection, asked.query, schema)
-            return manifest_of(self._context.plan, self._query, connection, schema, self._landing.parts, started_at)
+            doubts = self._stream(connection, asked.query, schema)
+            return manifest_of(
+                self._context.plan, self._query, connection, schema, self._landing.parts, started_at, doubtful=doubts
+            )
         with connection.view():
             asked = shape(connection, self._query)
             choice = table.choose(connection, asked)
             self._warnings = (*asked.warnings, *choice.way.warnings)
             schema = asked.of(connection, choice.query).schema
-            self._stream(connection, choice.query, schema)
+            doubts = self._stream(connection, choice.query, schema)
         digests = choice.way.digests
         path = None if digests is None else self._landing.attach(DIGESTS_NAME, digests)
         increment, publication = table.told(choice, path)
@@ -219,11 +221,13 @@ class QueryTask:
             schema,
             self._landing.parts,
             started_at,
+            doubtful=doubts,
             increment=increment,
             publication=publication,
         )
 
-    def _stream(self, connection: SqlServerConnection, query: ResolvedQuery, schema: LandedSchema) -> None:
+    def _stream(self, connection: SqlServerConnection, query: ResolvedQuery, schema: LandedSchema) -> frozenset[str]:
+        """Land the rows; returns the columns that may hold something else than SQL Server does."""
         spool = self._context.spool / self._query.name
         self._check_cancelled()
         self._landing.open()
@@ -241,6 +245,8 @@ class QueryTask:
             self._extraction = extraction
         self._check_cancelled()
         extraction.run(schema)
+        self._warnings += tuple(f"column {name}: {DOUBTFUL}" for name in sorted(extraction.doubtful))
+        return extraction.doubtful
 
     def _publish(self, manifest: Manifest) -> Published:
         with self._lock:  # from here on `abandon` must not take the parts away

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
@@ -19,7 +19,7 @@ from sql_databricks_bridge.core.manifest import (
 )
 from sql_databricks_bridge.core.param_resolver import shown_value
 from sql_databricks_bridge.core.ports import ResultColumn, SqlServerConnection
-from sql_databricks_bridge.core.types import LandedSchema, Origin
+from sql_databricks_bridge.core.types import DOUBTFUL, DeclaredLoss, LandedSchema, Origin
 from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
 
 
@@ -31,11 +31,17 @@ def manifest_of(
     parts: Sequence[ManifestPart],
     started_at: dt.datetime,
     *,
+    doubtful: Collection[str] = (),
     increment: ManifestIncrement | None = None,
     publication: ManifestPublication | None = None,
 ) -> Manifest:
-    """Put together the manifest of a query whose parts are all uploaded; it is finished now."""
+    """Put together the manifest of a query whose parts are all uploaded; it is finished now.
+
+    `doubtful` are columns that may hold something else than SQL Server does, known only from their values.
+    """
     info = connection.info()
+    found = [DeclaredLoss(column.name, f"{column.sql_type}: {DOUBTFUL}") for column in schema.columns]
+    losses = (*schema.losses, *(loss for loss in found if loss.column in doubtful))
     return Manifest(
         run_id=plan.run_id,
         attempt=plan.attempt,
@@ -56,7 +62,7 @@ def manifest_of(
             _column(column, origin, field.type)
             for column, origin, field in zip(schema.columns, schema.origins, schema.schema, strict=True)
         ),
-        losses=tuple(ManifestLoss(loss.column, loss.reason) for loss in schema.losses),
+        losses=tuple(ManifestLoss(loss.column, loss.reason) for loss in losses),
         row_limit=plan.limit,
         tool_version=sql_databricks_bridge.__version__,
         increment=increment,

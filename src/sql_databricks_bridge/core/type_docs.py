@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sql_databricks_bridge.core.canonical.columns import CANONICAL_VERSION
+from sql_databricks_bridge.core.canonical.server import FORMS, Text
 from sql_databricks_bridge.core.drift import delta_type
 from sql_databricks_bridge.core.forms import Output, outputs
 from sql_databricks_bridge.core.ports import ResultColumn
@@ -127,8 +129,10 @@ types:
 
 Every Parquet field carries the SQL Server type in its metadata (`sqlserver.type`, `sqlserver.nullable`,
 `sqlserver.collation`, `sqlserver.user_type`), its form (`bridge.form`) or whose companion it is
-(`bridge.companion_of`); the manifest says the same. A CLR type of your own lands as its serialized bytes. Unnamed
-columns, and names that differ only in case (Spark takes them for one), are refused.
+(`bridge.companion_of`); the manifest says the same. Where U+FFFD lands in a Unicode column, that is declared and warned
+about: the driver gives it, in silence, for half of a surrogate pair, which Arrow can't hold. A CLR type of your own
+lands as its serialized bytes. Unnamed columns, and names that differ only in case (Spark takes them for one), are
+refused.
 
 ## How values land
 
@@ -142,8 +146,19 @@ On the way back each value is checked against the target's column before SQL Ser
 key and column where it does not fit; see [values](values.md).
 """
 
+_CANONICAL = """
+## Canonical text
+
+`bridge verify` and fingerprints compare digests: SHA-256 of a row's canonical text, version {version}, which SQL Server
+writes in T-SQL and the bridge from the landed columns, the same. A row's text is its columns' one after the other:
+`N` for NULL; a string behind its length in bytes of UTF-16 and a `:`; anything else, with a `;` behind it. It is hashed
+as UTF-16LE, or as ASCII where no column of the row is a string. So anyone can check the checker. A column that lands
+in another form (`types:`) is compared by what lands: text as a string, well-known binary in hexadecimal, with the SRID
+or the base type behind it; under `microseconds` and `utc` by what they keep.
+"""
+
 _SOURCES = """
-Sources are pages of Microsoft's Transact-SQL reference, named in the last column; Databricks' side is of "Data types"
+Sources are pages of Microsoft's Transact-SQL reference, named above; Databricks' side is of "Data types"
 in its SQL language reference. Spark knows no TIME, no unsigned integers and no nanoseconds in Parquet.
 """
 
@@ -161,6 +176,8 @@ def page() -> str:
                 for told in _TYPES
             ),
         ),
+        _CANONICAL.format(version=CANONICAL_VERSION),
+        *_table(("SQL Server", "text of a value `v`", "what it tells apart"), _canonical_rows()),
         _SOURCES,
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -176,6 +193,16 @@ def _landing_rows() -> Iterator[tuple[str, ...]]:
                 if row not in seen:
                     seen.add(row)
                     yield (f"`{example}`", policy, *row)
+
+
+def _canonical_rows() -> Iterator[tuple[str, ...]]:
+    """Types of one text in one row."""
+    names: dict[Text, list[str]] = {}
+    for name, text in FORMS.items():
+        names.setdefault(text, []).append(name)
+    for text, of in names.items():
+        expression = text.expression.format(char="nvarchar", value="v")
+        yield (", ".join(f"`{name}`" for name in of), f"`{expression}`", text.keeps)
 
 
 def _landing_row(example: str, name: str, policy: str) -> tuple[str, ...]:

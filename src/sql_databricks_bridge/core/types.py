@@ -32,9 +32,11 @@ CLR_TYPES = frozenset({"hierarchyid", "geometry", "geography"})
 """Types of .NET's that SQL Server brings along; the driver gives their serialization."""
 
 LOST_DIGIT = "the seventh fractional digit is not kept"
+DOUBTFUL = "it holds U+FFFD, which the driver also gives for half of a surrogate pair"
 LOST_OFFSET = "the offset is not kept: the value is its instant in UTC"
 
 _TEXTS = frozenset({"char", "varchar", "nchar", "nvarchar", "text", "ntext", "xml", "json"})
+_UNICODE = ("nchar", "nvarchar", "ntext")
 _BINARIES = frozenset({"binary", "varbinary", "image", "timestamp", "rowversion", *CLR_TYPES})
 
 
@@ -163,6 +165,18 @@ class LandedSchema:
             _converted(column, array, first_row) for column, array in zip(self.columns, batch.columns, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def doubtful(schema: LandedSchema, batch: pa.RecordBatch) -> frozenset[str]:
+    """Names of Unicode columns of a landed batch in which U+FFFD stands: perhaps it stood there, perhaps not (m).
+
+    Arrow's strings hold no half of a surrogate pair, SQL Server's nvarchar does; the driver replaces it in silence.
+    """
+    return frozenset(
+        column.name
+        for column, array in zip(schema.columns, batch.columns, strict=True)
+        if column.sql_type.startswith(_UNICODE) and pc.any(pc.match_substring(array, "\ufffd")).as_py()
+    )
 
 
 def landed_field(column: ResultColumn, origin: Origin | None = None) -> pa.Field:
