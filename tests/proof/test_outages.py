@@ -42,6 +42,7 @@ PROMPTLY_S = 30.0
 """What it may need to end: half of what it would take if it waited for what is held."""
 
 LEDGER_ROW = {"kind": "rpc", "statement_contains": "INSERT INTO bridge.applied_events"}
+LOAD = {"kind": "rpc", "statement_contains": "INSERT INTO [bridge].[stg_"}
 LAST_STATEMENT = {"kind": "rpc", "statement_contains": "UPDATE bridge.applied_events"}
 COMMIT = {"kind": "transaction", "statement_contains": "COMMIT"}
 POLL = {"method": "POST", "statement_contains": "IN ('', 'pending', 'processing')", "kind": "SELECT"}
@@ -313,7 +314,7 @@ def test_a_commit_whose_answer_is_lost_is_settled_by_the_ledger(log: Log, where:
 
 TROUBLE: dict[str, tuple[dict[str, str], dict[str, Any], int]] = {
     "deadlock three times": (LAST_STATEMENT, DEADLOCK, 3),
-    "deadlock of the load twice": ({"kind": "bulk"}, DEADLOCK, 2),
+    "deadlock of the load twice": (LOAD, DEADLOCK, 2),
     "deadlock twice": (LAST_STATEMENT, DEADLOCK, 2),
     "lock time-out twice": (LEDGER_ROW, LOCK_TIMEOUT, 2),
 }

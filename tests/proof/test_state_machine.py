@@ -60,7 +60,7 @@ DEADLOCK = {"error": 1205, "severity": 13, "message": "Transaction (Process ID 5
 FAILS = {"statement_error": {"error_code": "INTERNAL_ERROR", "message": "made to fail", "sqlstate": "XX000"}}
 COMMIT = {"kind": "transaction", "statement_contains": "COMMIT"}
 LEDGER_ROW = {"kind": "rpc", "statement_contains": "INSERT INTO bridge.applied_events"}
-BULK = {"kind": "bulk"}
+LOAD = {"kind": "rpc", "statement_contains": "INSERT INTO [bridge].[stg_"}
 POLL = {"statement_contains": "IN ('', 'pending', 'processing')", "kind": "SELECT"}
 SETTLED = {"kind": "rpc", "statement_contains": "UPDATE bridge.applied_events"}
 FAULTS: dict[str, tuple[str, dict[str, str], dict[str, Any], int | None]] = {
@@ -71,12 +71,12 @@ FAULTS: dict[str, tuple[str, dict[str, str], dict[str, Any], int | None]] = {
     "cut behind a ledger row": ("sql", LEDGER_ROW, {"drop": "after"}, 1),
     "cut before the last statement": ("sql", SETTLED, {"drop": "before"}, 1),
     "cut behind the last statement": ("sql", SETTLED, {"drop": "after"}, 1),
-    "cut amid a load": ("sql", BULK, {"drop_after_rows": 1}, 1),
-    "cut behind a load": ("sql", BULK, {"drop": "after"}, 1),
+    "cut amid a load": ("sql", LOAD, {"cut_response_after_bytes": 5}, 1),
+    "cut behind a load": ("sql", LOAD, {"drop": "after"}, 1),
     "cut before a statement": ("sql", {"kind": "rpc"}, {"drop": "before"}, 1),
     "cut behind a statement": ("sql", {"kind": "rpc"}, {"drop": "after"}, 1),
     "a deadlock": ("sql", SETTLED, DEADLOCK, 1),
-    "a deadlock of a load": ("sql", BULK, DEADLOCK, 1),
+    "a deadlock of a load": ("sql", LOAD, DEADLOCK, 1),
     "SQL Server is away": ("sql", {"kind": "login"}, {"drop": "before"}, None),
     "no report arrives": ("lake", {"kind": "MERGE"}, FAILS, None),
     "a report's answer is lost": ("lake", {"kind": "MERGE"}, {"drop": "executed"}, 1),
