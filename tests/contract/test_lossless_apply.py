@@ -526,7 +526,7 @@ def test_variants_of_every_base_type_are_stored_in_it(bench: Bench) -> None:
     rows = _variants(*((kind, text) for kind, text, _ in VARIANTS), (None, None))
     assert _sent(bench, Operation.INSERT, target, rows).inserted == len(VARIANTS) + 1
     properties = "BaseType", "Precision", "Scale", "MaxLength"
-    asked = ", ".join(f"CONVERT(nvarchar(40), SQL_VARIANT_PROPERTY(v, '{name}')) AS {name}" for name in properties)
+    asked = ", ".join(f"CONVERT(nvarchar(40), SQL_VARIANT_PROPERTY(v, '{name}')) AS [{name}]" for name in properties)
     for number, (kind, _, _) in enumerate(VARIANTS, 1):
         expected = bench.tuples(f"SELECT {asked} FROM {bench.schema}.e{number}")
         assert bench.tuples(f"SELECT {asked} FROM {bench.schema}.t WHERE id = {number}") == expected, kind

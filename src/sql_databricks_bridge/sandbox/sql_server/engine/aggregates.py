@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..contract import MAX_LENGTH, SqlType
 from . import nodes as n
-from .bound import Ex, value
+from .bound import Ex, probe, value
 from .convert import convert
 from .errors import error, unsupported
 from .functions import raw
@@ -161,7 +161,7 @@ def _count(b: B, node: n.Func, scope: Scope) -> Ex:
         ex = _argument(b, node, scope)
         if ex.is_null:
             raise error(8117, f"Operand data type NULL is invalid for {node.name.lower()} operator.", line=node.line)
-        inner = f"({ex.sql}).utc" if ex.type.name == "datetimeoffset" else ex.sql
+        inner = probe(ex)
         if node.distinct:
             inner = "DISTINCT " + key(ex)
     sql = f"count({inner}){_over(b, node, scope)}"
@@ -235,8 +235,10 @@ def _min(b: B, node: n.Func, scope: Scope) -> Ex:
         return _agg(f"tsql.dto_{pg}({ex.sql}){over}", t)
     if t.name == "uniqueidentifier":
         return _agg(f"tsql.key_guid({pg}(tsql.guid_key({ex.sql})){over})", t)
-    if t.name in ("hierarchyid", "geometry", "geography"):
-        raise unsupported(f"{node.name} of {t.name}", node.line)
+    if t.name == "sql_variant":
+        raise unsupported(f"{node.name} of sql_variant", node.line)
+    if t.name in ("geometry", "geography"):
+        raise error(8117, f"Operand data type {t.name} is invalid for {pg} operator.", line=node.line)
     return _agg(f"{pg}({ex.sql}){over}", t)
 
 

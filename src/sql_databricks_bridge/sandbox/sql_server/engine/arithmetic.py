@@ -65,7 +65,7 @@ def bind_unary(op: str, ex: Ex) -> Ex:
 
 def bind_binary(op: str, a: Ex, b: Ex, dateformat: str = "mdy") -> Ex:
     """a op b."""
-    if a.base is not None or b.base is not None:
+    if "sql_variant" in (a.type.name, b.type.name):
         raise error(
             402, f"The data types {a.type.name} and {b.type.name} are incompatible in the {_NAMES[op]} operator."
         )

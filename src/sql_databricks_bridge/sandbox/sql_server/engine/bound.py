@@ -40,6 +40,13 @@ def value(sql: str, t: SqlType, *args: Ex, nullable: bool | None = None) -> Ex:
     return Ex(sql, t, may, aggregate=any(a.aggregate for a in args))
 
 
+def probe(ex: Ex) -> str:
+    """What is NULL exactly where the value is: a composite is not, as PostgreSQL sees it, once a field of it is."""
+    if ex.type.name == "datetimeoffset" or (ex.base is not None and ex.base.name == "datetimeoffset"):
+        return f"({ex.sql}).utc"
+    return f"({ex.sql}).base" if ex.type.name == "sql_variant" and ex.base is None else ex.sql
+
+
 def typed_null(t: SqlType) -> Ex:
     return Ex(f"NULL::{pg_type(t)}", t, True)
 

@@ -7,8 +7,8 @@ not allow. Strings are cut by CAST, checked on assignment (see `assign`).
 from __future__ import annotations
 
 from ..contract import MAX_LENGTH, SqlError, SqlType
-from . import canonical
-from .bound import Ex, typed_null, value
+from . import canonical, variant_store
+from .bound import Ex, probe, typed_null, value
 from .errors import error, unsupported
 from .types import (
     BINARIES,
@@ -28,6 +28,7 @@ from .types import (
 )
 
 _LAST = {"time": 863_999_999_999, "datetime2": 3_155_378_975_999_999_999}
+_LEGACY_FLOAT_STYLES = frozenset({126, 128, 129})
 _INT_BYTES = {"bit": 1, "tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}
 _PG_INT = {"tinyint": "int2", "smallint": "int2", "int": "int4", "bigint": "int8"}
 
@@ -67,7 +68,11 @@ class Converter:
         if ex.base is not None:
             return self._of_variant(ex, target)
         if target.name == "sql_variant":
-            return self._variant(ex)
+            return ex if variant_store.is_stored(ex) else self._variant(ex)
+        if variant_store.is_stored(ex) and not ex.is_null:
+            if not self.explicit:
+                raise variant_store.implicit(target)
+            return variant_store.unpacked(ex, target, self.style, self._of_variant)
         if ex.is_null:
             return typed_null(target)
         source = ex.type
@@ -111,9 +116,11 @@ class Converter:
         except SqlError as exc:
             said = exc.message
             failing = f"tsql.fail({said.number}, {_quote(said.text)}, {said.severity}, {said.state})"
-            return Ex(f"(CASE WHEN ({ex.sql}) IS NULL THEN NULL ELSE {failing} END)::{pg_type(target)}", target, True)
+            return Ex(f"(CASE WHEN {probe(ex)} IS NULL THEN NULL ELSE {failing} END)::{pg_type(target)}", target, True)
 
     def _variant(self, ex: Ex) -> Ex:
+        if ex.is_null:
+            return typed_null(variant_store.VARIANT)
         t = ex.type
         big = t.length == MAX_LENGTH and (t.name in STRINGS or t.name in BINARIES)
         if big or t.name in ("text", "ntext", "image", "xml", "json", "timestamp") or t.name in UDTS:
@@ -175,6 +182,8 @@ class Converter:
             if size in (4, 8) and s.length != MAX_LENGTH and 0 < (s.length or 0) <= size:
                 return f"({sql})::{_PG_INT[t.name]}"  # PostgreSQL's cast pads with zeros on the left too
             return f"tsql.bytes_int({sql}, {size})::{_PG_INT[t.name]}"
+        if t.name in FLOATS:
+            raise fail_conversion(s, t, self.explicit)
         raise unsupported(f"converting {s.name} to {t.name}")
 
     def _time_num(self, sql: str, s: SqlType, t: SqlType) -> str:
@@ -217,12 +226,12 @@ class Converter:
             text = exact if style == 2 else f"tsql.money_text({sql}, {style if style == 1 else 0})"
         elif s.name in FLOATS:
             written = canonical.exponent(sql, s, style)
-            if written is None and style:
+            if written is None and style in _LEGACY_FLOAT_STYLES:  # other ones "are processed as 0"
                 raise unsupported(f"CONVERT of {s.name} with style {style}")
             wide = f"({sql})::float8" if s.name == "float" else f"({sql})::text::float8"
             text = written or f"tsql.float_text({wide}, 6)"
         elif s.name in DECIMALS:
-            text = f"({sql})::numeric({s.precision},{s.scale})::text"
+            text = f"({sql})::numeric({s.precision},{s.scale})::text" if s.scale is not None else f"({sql})::text"
         else:
             text = f"({sql})::text"
         if t.length in (None, MAX_LENGTH) or (t.length or 0) >= display_size(s):
@@ -275,18 +284,31 @@ class Converter:
         if (t.name == "time" and s.name == "date") or (s.name == "time" and t.name == "date"):
             raise fail_conversion(s, t, self.explicit)
         scale = {"date": 0, "datetime": 7, "smalldatetime": 0}.get(s.name, s.scale or 0)
+        if s.name == "datetimeoffset" and t.name != s.name:
+            return self._without_offset(sql, t, scale)
         if t.name == "datetimeoffset":
             if s.name == "datetimeoffset":
                 return self._round_dto(sql, scale, t)
             return self._round_dto(f"tsql.make_dto({to_ticks(sql, s)}, 0)", scale, t)
         if s.name == t.name:
             return self._from_ticks(sql, t, s.name, scale)
-        ticks = to_ticks(sql, s)
+        return self._part_of_ticks(to_ticks(sql, s), t, s.name, scale)
+
+    def _without_offset(self, sql: str, t: SqlType, scale: int) -> str:
+        """The local time, or under style 1 the time in UTC (the type's authors: blogs.msdn.microsoft.com/qingsongyao,
+        2008-08-18, "Conversion from string to datetime2, time, date")."""
+        if self.style not in (None, 0, 1):
+            raise unsupported(f"CONVERT of datetimeoffset to {t.name} with style {self.style}")
+        ticks = f"({sql}).utc" if self.style == 1 else f"tsql.dto_local({sql})"
+        return self._part_of_ticks(ticks, t, "datetimeoffset", scale)
+
+    def _part_of_ticks(self, ticks: str, t: SqlType, source: str, scale: int) -> str:
+        """Ticks since 0001 as any type but datetimeoffset."""
         if t.name == "date":
             return f"tsql.ticks_date({ticks})"
         if t.name == "time":
-            return self._from_ticks(f"({ticks} % 864000000000)", t, s.name, scale)
-        return self._from_ticks(ticks, t, s.name, scale)
+            return self._from_ticks(f"({ticks} % 864000000000)", t, source, scale)
+        return self._from_ticks(ticks, t, source, scale)
 
     def _from_ticks(self, ticks: str, t: SqlType, source: str, scale: int) -> str:
         if t.name == "datetime":
@@ -376,6 +398,11 @@ class Converter:
     def _udt_bin(self, sql: str, _s: SqlType, t: SqlType) -> str:
         return self._fit(sql, t)
 
+    def _str_udt(self, sql: str, _s: SqlType, t: SqlType) -> str:
+        if t.name == "hierarchyid":
+            return f"tsql.hid_bytes({sql})"
+        return f"tsql.geo_of_text({sql}, {0 if t.name == 'geometry' else 4326}, '{t.name}')"
+
     def _bin_udt(self, sql: str, _s: SqlType, t: SqlType) -> str:
         return f"tsql.hid_checked({sql})" if t.name == "hierarchyid" else sql
 
@@ -409,7 +436,7 @@ def _implicit(s: SqlType, t: SqlType) -> bool:
     if a == "str":
         if t.name in MONEYS and is_unicode(s):
             return True
-        return b in ("num", "time", "guid", "xml")
+        return b in ("num", "time", "guid", "xml", "udt")
     if b == "str":
         return a in ("num", "time", "guid") or (a == "bin" and t.name not in ("text", "ntext"))
     if a == "num" and b == "bin":
@@ -418,7 +445,7 @@ def _implicit(s: SqlType, t: SqlType) -> bool:
         return t.name not in FLOATS
     if a == "num" and b == "time":
         return True
-    return (a == "guid" and b == "bin") or (a == "bin" and b == "guid")
+    return (a == "guid" and b == "bin") or (a == "bin" and b in ("guid", "udt"))
 
 
 def to_ticks(sql: str, t: SqlType) -> str:
@@ -446,7 +473,9 @@ def assign(ex: Ex, target: SqlType, where: str, dateformat: str = "mdy") -> Ex:
 
     `where` is "table 'db.schema.t', column 'c'" for the message.
     """
-    if ex.base is not None or ex.is_null or target.name == "sql_variant":
+    if target.name == "sql_variant" and not ex.is_null:
+        return variant_store.stored(convert(ex, target, dateformat))
+    if ex.base is not None or ex.is_null:
         return convert(ex, target, dateformat)
     source = ex.type
     limit = target.length

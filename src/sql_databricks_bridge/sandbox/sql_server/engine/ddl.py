@@ -139,8 +139,6 @@ class TableMaker:
         assert t is not None
         if c.collation is not None:
             t = with_collation(t, collation(c.collation))
-        if t.name == "sql_variant":
-            raise unsupported("sql_variant columns", c.line)
         nullable = c.nullable if c.nullable is not None else True
         if c.identity is not None:
             if t.name not in INTEGERS and not (t.name in DECIMALS and not t.scale):
@@ -202,7 +200,9 @@ class TableMaker:
         column = table.column(name)
         if column is None:
             raise error(1911, f"Column name '{name}' does not exist in the target table or view.", line=line)
-        if column.type.length == MAX_LENGTH:
+        if column.type.name == "sql_variant":
+            raise unsupported("sql_variant columns in a key or an index", line)
+        if column.type.length == MAX_LENGTH and column.type.name != "hierarchyid":
             raise error(
                 1919,
                 f"Column '{name}' in table is of a type that is invalid for use as a key column in an index.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract import DEFAULT_COLLATION, SqlType
 from . import nodes as n
 from .arithmetic import bind_binary, bind_unary
-from .bound import NULL, BoundQuery, Ex, value
+from .bound import NULL, BoundQuery, Ex, probe, value
 from .convert import Converter, convert, display_size
 from .environment import Environment
 from .errors import at_line, error, unsupported
@@ -166,10 +166,6 @@ class ExpressionBinder:
             from .spatial import constant_cast
 
             return constant_cast(ex.constant, target)
-        if target.name in UDTS and is_string(ex.type):
-            from .spatial import from_text
-
-            return from_text(ex, target.name)
         if node.attempt and ex.is_null:
             return convert(ex, target)
         converter = Converter(style=style, attempt=node.attempt, explicit=True, dateformat=self.env.dateformat)
@@ -224,7 +220,7 @@ class ExpressionBinder:
         out = value(
             f"(CASE{arms} ELSE {converted[-1].sql} END)", t, *converted, nullable=any(r.nullable for r in results)
         )
-        return out.but(explicit_collation=any(r.explicit_collation for r in results), base=results[0].base)
+        return out.but(explicit_collation=any(r.explicit_collation for r in results), base=converted[0].base)
 
     def _scalar(self, node: n.Scalar, scope: Scope) -> Ex:
         bound = self.queries.nested(node.query, scope)
@@ -281,8 +277,7 @@ class ExpressionBinder:
             return compare(node.op, left, right, node.line, env.dateformat)
         if isinstance(node, n.IsNull):
             ex = self.value(node.operand, scope)
-            test = f"({ex.sql}).utc" if ex.type.name == "datetimeoffset" else ex.sql
-            return f"({test} IS NULL)"
+            return f"({probe(ex)} IS NULL)"
         if isinstance(node, n.Between):
             ex = self.value(node.operand, scope)
             low = compare(">=", ex, self.value(node.low, scope), node.line, env.dateformat)

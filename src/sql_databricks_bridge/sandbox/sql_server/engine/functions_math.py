@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import nodes as n
-from .bound import NULL, Ex, typed_null, value
+from .bound import NULL, Ex, probe, typed_null, value
 from .convert import convert
 from .errors import error, unsupported
 from .functions import function, raw
 from .scope import Scope
 from .types import DECIMALS, FLOAT, FLOATS, GUID, INT, INTEGERS, MONEY, MONEYS, NUMBERS, STRINGS, decimal, is_string
 from .typing_rules import compare, unify
+from .variant_store import stored
 
 if TYPE_CHECKING:
     from .expr import ExpressionBinder as B
@@ -158,12 +159,12 @@ def _isnull(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     a, other = args
     if a.is_null:
         return other.but(digits=None)
-    if a.base is not None:
-        raise unsupported("ISNULL of sql_variant (CAST it first)")
     filler = convert(other, a.type, b.env.dateformat)
+    if a.type.name == "sql_variant":
+        a, filler = stored(a), typed_null(a.type) if other.is_null else stored(filler)
     test = f"coalesce({a.sql}, {filler.sql})"
-    if a.type.name == "datetimeoffset":
-        test = f"(CASE WHEN ({a.sql}).utc IS NULL THEN {filler.sql} ELSE {a.sql} END)"
+    if probe(a) != a.sql:
+        test = f"(CASE WHEN {probe(a)} IS NULL THEN {filler.sql} ELSE {a.sql} END)"
     return value(test, a.type, a, filler, nullable=a.nullable and other.nullable)
 
 
@@ -175,10 +176,11 @@ def _coalesce(b: B, node: n.Func, args: list[Ex]) -> Ex:
         )
     t, converted = unify(args, node.line, b.env.dateformat)
     nullable = all(a.nullable for a in args)
-    if t.name == "datetimeoffset":
-        arms = "".join(f" WHEN ({c.sql}).utc IS NOT NULL THEN {c.sql}" for c in converted)
-        return value(f"(CASE{arms} END)", t, *converted, nullable=nullable)
-    return value(f"coalesce({', '.join(c.sql for c in converted)})", t, *converted, nullable=nullable)
+    if any(probe(c) != c.sql for c in converted):
+        arms = "".join(f" WHEN {probe(c)} IS NOT NULL THEN {c.sql}" for c in converted)
+        return value(f"(CASE{arms} END)", t, *converted, nullable=nullable).but(base=converted[0].base)
+    out = value(f"coalesce({', '.join(c.sql for c in converted)})", t, *converted, nullable=nullable)
+    return out.but(base=converted[0].base)
 
 
 @function("NULLIF", 2)

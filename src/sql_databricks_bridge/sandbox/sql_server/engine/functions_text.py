@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..contract import DEFAULT_COLLATION, MAX_LENGTH, SqlType
 from . import nodes as n
-from .bound import Ex, typed_null, value
+from .bound import Ex, probe, typed_null, value
 from .convert import convert
 from .errors import error, unsupported
 from .functions import function
@@ -19,6 +19,7 @@ from .types import (
     FLOAT,
     INT,
     STRINGS,
+    UDTS,
     byte_length,
     is_unicode,
     key_kind,
@@ -82,7 +83,7 @@ def _len(b: B, _node: n.Func, args: list[Ex]) -> Ex:
 def _datalength(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
     ex = args[0]
     t = ex.base or ex.type
-    big = t.length == MAX_LENGTH
+    big = t.length == MAX_LENGTH and t.name != "hierarchyid"
     if ex.is_null:
         return typed_null(INT)
     if t.name in STRINGS:
@@ -91,11 +92,14 @@ def _datalength(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
         size = f"length({ex.sql})"
     elif t.name in DECIMALS and (t.precision or 18) > 9:
         raise unsupported("DATALENGTH of a decimal of more than 9 digits")
-    elif t.name in ("xml", "json", "hierarchyid", "geometry", "geography"):
+    elif t.name == "sql_variant":
+        size = f"tsql.variant_bytes({ex.sql})"
+    elif t.name in UDTS:
+        size = f"length({ex.sql})"
+    elif t.name in ("xml", "json"):
         raise unsupported(f"DATALENGTH of {t.name}")
     else:
-        test = f"({ex.sql}).utc" if t.name == "datetimeoffset" else ex.sql
-        size = f"(CASE WHEN {test} IS NOT NULL THEN {byte_length(t)} END)"
+        size = f"(CASE WHEN {probe(ex)} IS NOT NULL THEN {byte_length(t)} END)"
     return value(f"{size}::int8" if big else size, BIGINT if big else INT, ex)
 
 

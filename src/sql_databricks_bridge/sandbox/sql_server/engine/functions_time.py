@@ -282,27 +282,16 @@ def _isdate(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     )
 
 
-def _offset(b: B, ex: Ex) -> str:
+def _offset(b: B, ex: Ex, function_name: str) -> str:
     """Minutes from an int or a '+hh:mm' text."""
-    if is_string(ex.type):
-        if ex.constant is None:
-            raise unsupported("a time zone offset that is no constant")
-        text = ex.constant.strip()
-        sign, rest = text[:1], text[1:]
-        hours, _, minutes = rest.partition(":")
-        if sign not in "+-" or not (hours.isdigit() and minutes.isdigit()):
-            raise error(9812, "The timezone provided to builtin function switchoffset is invalid.")
-        total = int(hours) * 60 + int(minutes)
-        return str(-total if sign == "-" else total)
-    return b.integer(ex).sql
+    return f"tsql.offset_minutes({ex.sql}, '{function_name}')" if is_string(ex.type) else b.integer(ex).sql
 
 
 @function("SWITCHOFFSET", 2)
 def _switchoffset(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     t = args[0].type if args[0].type.name == "datetimeoffset" else SqlType("datetimeoffset", scale=7)
     ex = convert(args[0], t, b.env.dateformat)
-    off = _offset(b, args[1])
-    return value(f"tsql.make_dto(({ex.sql}).utc + ({off})::int8 * 600000000, {off})", t, ex, args[1])
+    return value(f"tsql.switch_offset({ex.sql}, {_offset(b, args[1], 'switchoffset')})", t, ex, args[1])
 
 
 @function("TODATETIMEOFFSET", 2)
@@ -312,7 +301,8 @@ def _todatetimeoffset(b: B, _node: n.Func, args: list[Ex]) -> Ex:
         ex = convert(ex, _WIDE, b.env.dateformat)
     scale = {"date": 0, "datetime": 3, "smalldatetime": 0}.get(ex.type.name, ex.type.scale or 0)
     ticks = to_ticks(ex.sql, ex.type)
-    return value(f"tsql.make_dto({ticks}, {_offset(b, args[1])})", SqlType("datetimeoffset", scale=scale), ex, args[1])
+    off = _offset(b, args[1], "todatetimeoffset")
+    return value(f"tsql.make_dto({ticks}, {off})", SqlType("datetimeoffset", scale=scale), ex, args[1])
 
 
 # A small map of Windows zone names (CLDR windowsZones): enough for reports; others are refused.

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from ..contract import Column, SqlType
 from .types import DECIMALS, MONEYS
 from .values import arrow_type
-from .variant import tds_bytes
+from .variant import read_stored, tds_bytes
+from .variant_store import FIELDS
 
 
 def _scaled(t: SqlType) -> int | None:
@@ -37,7 +38,14 @@ def projection(sql: str, t: SqlType) -> list[str]:
         return [f"({sql})::text"]
     if t.name == "datetimeoffset":
         return [f"({sql}).utc", f"({sql}).off"]
+    if t.name == "sql_variant":
+        return [f"({sql}).{field}{'::text' if field == 'num' else ''}" for field in FIELDS]
     return [sql]
+
+
+def _width(t: SqlType) -> int:
+    """How many of them."""
+    return {"datetimeoffset": 2, "sql_variant": len(FIELDS)}.get(t.name, 1)
 
 
 def _decimal_from_int64(array: pa.Array, t: pa.DataType) -> pa.Array:
@@ -57,6 +65,10 @@ def _column(arrays: Sequence[pa.Array], column: Column, base: SqlType | None) ->
     t, target, array = column.type, arrow_type(column.type), arrays[0]
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
+    if t.name == "sql_variant" and base is None:
+        rows = zip(*(a.to_pylist() for a in arrays), strict=True)
+        cells = [None if row[0] is None else read_stored(dict(zip(FIELDS, row, strict=True))) for row in rows]
+        return pa.array([None if c is None else {"type": c[0], "value": c[1]} for c in cells], target)
     if t.name == "sql_variant":
         assert base is not None
         values = _column(arrays, Column(column.name, base), None).to_pylist()
@@ -76,7 +88,7 @@ def convert(batch: pa.RecordBatch, columns: Sequence[Column], bases: Sequence[Sq
     arrays: list[Any] = []
     at = 0
     for column, base in zip(columns, bases, strict=True):
-        width = 2 if (base or column.type).name == "datetimeoffset" else 1
+        width = _width(base or column.type)
         arrays.append(_column(batch.columns[at : at + width], column, base))
         at += width
     fields = [pa.field(c.name, a.type) for c, a in zip(columns, arrays, strict=True)]

@@ -58,7 +58,7 @@ def select_into(runner: Runner, node: n.QueryStatement) -> Iterator[Event]:
             if c.type.name != "timestamp"
             else replace(c.type, name="timestamp")
         )
-        if t.name in ("timestamp", "sql_variant"):
+        if t.name == "timestamp" or c.base is not None:
             raise unsupported(f"SELECT INTO of {t.name}", node.line)
         inherited = _inherited(binder, body, c.name, node.line) if c.identity else None
         columns.append(TableColumn(i, c.name, t, c.nullable, inherited))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from ..contract import DEFAULT_COLLATION, SqlError, SqlType
 from . import app_locks, catalog, cdc_functions, change_tracking
-from .bound import Ex, typed_null
+from .bound import Ex, probe, typed_null
 from .environment import Environment
 from .errors import error, unsupported
 from .pg import quote
 from .types import BIGINT, INT, SMALLINT, STRINGS, byte_length, collation, decimal, nvarchar, precision_scale
+from .variant_store import is_stored, property_of
 
 if TYPE_CHECKING:
     from .session import EngineSession
@@ -364,6 +365,8 @@ def _database_property(s: EngineSession, _env: Environment, args: list[Ex], _lin
 def _variant_property(_s: EngineSession, _env: Environment, args: list[Ex], _line: int) -> Ex:
     t = args[0].base or args[0].type
     name = (_constant(args[1], "SQL_VARIANT_PROPERTY") or "").lower()
+    if is_stored(args[0]):
+        return property_of(args[0], name)
     p, scale = precision_scale(t)
     answers: dict[str, str | int] = {"basetype": t.name, "precision": p, "scale": scale}
     if name == "maxlength":
@@ -376,7 +379,7 @@ def _variant_property(_s: EngineSession, _env: Environment, args: list[Ex], _lin
         raise unsupported(f"SQL_VARIANT_PROPERTY of {name}")
     value = answers[name]
     base = _int(None) if args[0].is_null else _int(value) if isinstance(value, int) else _text(value)
-    sql = f"(CASE WHEN ({args[0].sql}) IS NOT NULL THEN {base.sql} END)"
+    sql = f"(CASE WHEN {probe(args[0])} IS NOT NULL THEN {base.sql} END)"
     return base.but(sql=sql, type=SqlType("sql_variant"), base=base.type, nullable=True, constant=None)
 
 

@@ -8,7 +8,8 @@ from .convert import convert
 from .errors import error
 from .from_clause import FromBinder
 from .scope import Scope
-from .typing_rules import common_type, key, needs_key
+from .typing_rules import common_type, key, needs_key, unify, variants
+from .variant_store import common_base
 
 
 class SetOperationBinder(FromBinder):
@@ -30,7 +31,8 @@ class SetOperationBinder(FromBinder):
         columns = []
         for a, b in zip(left.columns, right.columns, strict=True):
             t = common_type([_probe(a), _probe(b)], node.line)
-            columns.append(OutColumn(a.name, t, a.nullable or b.nullable, base=a.base,
+            base = common_base([_probe(a), _probe(b)]) if t.name == "sql_variant" else None
+            columns.append(OutColumn(a.name, t, a.nullable or b.nullable, base=base,
                                      is_null=a.is_null and b.is_null))  # fmt: skip
         x, y = self._cast_to(left, columns), self._cast_to(right, columns)
         if node.op == "UNION ALL":
@@ -59,8 +61,11 @@ class SetOperationBinder(FromBinder):
         outs = []
         for i, (have, want) in enumerate(zip(bound.columns, columns, strict=True)):
             ex = _probe(have).but(sql=f"{alias}.o{i + 1}")
-            sql = ex.sql if want.base is not None else convert(ex, want.type, self.env.dateformat).sql
-            outs.append(f"{sql} AS o{i + 1}")
+            if want.type.name == "sql_variant":
+                (made,) = variants([ex], want.base, self.env.dateformat)
+            else:
+                made = convert(ex, want.type, self.env.dateformat)
+            outs.append(f"{made.sql} AS o{i + 1}")
         return f"(SELECT {', '.join(outs)} FROM ({bound.sql}) {alias})"
 
     def _values(self, node: n.Values, scope: Scope | None) -> BoundQuery:
@@ -70,12 +75,12 @@ class SetOperationBinder(FromBinder):
             raise error(10709, "The number of columns for each row in a table value constructor must be the same.",
                         severity=15, line=node.line)  # fmt: skip
         rows = [[self.expressions.value(e, scope) for e in row] for row in node.rows]
-        types = [common_type([r[i] for r in rows], node.line) for i in range(width)]
-        texts = [
-            "(" + ", ".join(convert(e, t, self.env.dateformat).sql for e, t in zip(row, types, strict=True)) + ")"
-            for row in rows
+        unified = [unify([r[i] for r in rows], node.line, self.env.dateformat) for i in range(width)]
+        texts = [f"({', '.join(cells[at].sql for _, cells in unified)})" for at in range(len(rows))]
+        columns = [
+            OutColumn("", t, any(r[i].nullable for r in rows), base=cells[0].base)
+            for i, (t, cells) in enumerate(unified)
         ]
-        columns = [OutColumn("", t, any(r[i].nullable for r in rows)) for i, t in enumerate(types)]
         names = ", ".join(f"o{i + 1}" for i in range(width))
         return BoundQuery(f"SELECT * FROM (VALUES {', '.join(texts)}) {self.env.alias('q')}({names})", columns)
 

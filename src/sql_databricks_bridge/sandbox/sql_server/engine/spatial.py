@@ -76,13 +76,8 @@ def _static(node: n.Method, args: list[Ex]) -> Ex:
 
 def from_text(text: Ex, kind: str) -> Ex:
     """Type::Parse(text), and a string that becomes one."""
-    if kind == "hierarchyid":
-        wide = convert(text, nvarchar(4000))
-        return Ex(f"tsql.hid_bytes({wide.sql})", SqlType(kind, MAX_LENGTH), wide.nullable, aggregate=text.aggregate)
-    srid = 0 if kind == "geometry" else 4326
-    wide = convert(text, nvarchar(MAX_LENGTH))
-    sql = f"tsql.geo_of_text({wide.sql}, {srid}, '{kind}')"
-    return Ex(sql, SqlType(kind, MAX_LENGTH), wide.nullable, aggregate=text.aggregate)
+    wide = convert(text, nvarchar(4000 if kind == "hierarchyid" else MAX_LENGTH))
+    return convert(wide, SqlType(kind, MAX_LENGTH))
 
 
 def _spatial(function: str, kind: str, value: Ex, srid: Ex) -> Ex:

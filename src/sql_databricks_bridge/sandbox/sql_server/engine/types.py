@@ -410,4 +410,5 @@ def pg_type(t: SqlType) -> str:
         "smalldatetime": "int8",
         "datetimeoffset": "tsql.dto",
         "uniqueidentifier": "uuid",
+        "sql_variant": "tsql.variant",
     }[name]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..contract import DEFAULT_COLLATION, MAX_LENGTH, Collation, SqlType
-from .bound import Ex
+from .bound import Ex, typed_null
 from .convert import convert, display_size
 from .errors import error, unsupported
 from .types import (
@@ -26,6 +26,7 @@ from .types import (
     with_collation,
 )
 from .variant_compare import held, of_two_families
+from .variant_store import VARIANT, common_base, is_stored, stored
 
 
 def collation_of(exs: Sequence[Ex], line: int = 0) -> Collation:
@@ -56,11 +57,6 @@ def common_type(exs: Sequence[Ex], line: int = 0) -> SqlType:
     known = [e for e in exs if not e.is_null]
     if not known:
         return INT
-    if any(e.base is not None for e in known):
-        if all(e.base is not None and e.base == known[0].base for e in known):
-            return known[0].type
-        known = [replace(e, type=e.base, base=None) if e.base is not None else e for e in known]
-        raise unsupported("mixing sql_variant with other types (CAST it first)", line)
     top = max((e.type for e in known), key=lambda t: RANK[t.name])
     if top.name in STRINGS:
         return _common_string(known, top, line)
@@ -109,13 +105,22 @@ def unify(exs: Sequence[Ex], line: int = 0, dateformat: str = "mdy") -> tuple[Sq
     """The common type and the values converted to it."""
     t = common_type(exs, line)
     if t.name == "sql_variant":
-        return t, list(exs)
+        return t, variants(exs, common_base(exs), dateformat)
     return t, [convert(e, t, dateformat) for e in exs]
+
+
+def variants(exs: Sequence[Ex], base: SqlType | None, dateformat: str = "mdy") -> list[Ex]:
+    """Values as sql_variants of one sort: all of this base type, or each with its own."""
+    if base is None:
+        return [typed_null(VARIANT) if e.is_null else stored(convert(e, VARIANT, dateformat)) for e in exs]
+    return [typed_null(base).but(type=VARIANT, base=base) if e.is_null else e for e in exs]
 
 
 def key(ex: Ex) -> str:
     """What stands for a value in =, GROUP BY, DISTINCT, joins and unique keys."""
     t = ex.type
+    if t.name == "sql_variant":
+        return f"tsql.variant_key({ex.sql})" if ex.base is None else key(held(ex))
     if t.name in STRINGS:
         if ex.key is not None and not ex.explicit_collation:
             return ex.key
@@ -124,7 +129,7 @@ def key(ex: Ex) -> str:
         return ex.key or f"rtrim({ex.sql}, '\\x00'::bytea)"
     if t.name == "datetimeoffset":
         return ex.key or f"({ex.sql}).utc"
-    if t.name in ("xml", "json", "geometry", "geography", "sql_variant"):
+    if t.name in ("xml", "json", "geometry", "geography"):
         raise error(
             305, f"The {t.name} data type cannot be compared or sorted, except when using the IS NULL operator."
         )
@@ -142,7 +147,7 @@ def string_key(sql: str, c: Collation | None) -> str:
 
 def needs_key(t: SqlType) -> bool:
     """Whether equality is not PostgreSQL's own."""
-    return t.name in STRINGS or t.name in BINARIES or t.name == "datetimeoffset"
+    return t.name in STRINGS or t.name in BINARIES or t.name in ("datetimeoffset", "sql_variant")
 
 
 def word_sort(t: SqlType) -> bool:
@@ -153,6 +158,10 @@ def word_sort(t: SqlType) -> bool:
 def sort_keys(ex: Ex) -> list[str]:
     """What a value sorts by, most significant first."""
     t = ex.type
+    if t.name == "sql_variant":
+        if ex.base is None:
+            raise unsupported("sorting by a sql_variant (CONVERT it)")
+        return sort_keys(held(ex))
     if t.name in STRINGS:
         kind = key_kind(t.collation)
         if kind == "bin":
@@ -188,6 +197,11 @@ def compare(op: str, left: Ex, right: Ex, line: int = 0, dateformat: str = "mdy"
             )
     if left.is_null or right.is_null:
         return "NULL::bool"
+    if is_stored(left) or is_stored(right):
+        if op not in ("=", "<>"):
+            raise unsupported(f"sql_variant columns in the {_OP_NAMES[op]} operator", line)
+        a, b = variants([left, right], None, dateformat)
+        return f"({key(a)} {op} {key(b)})"
     if left.base is not None or right.base is not None:
         apart = of_two_families(op, left, right, line)
         if apart is not None:

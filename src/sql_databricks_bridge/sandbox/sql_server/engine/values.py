@@ -85,6 +85,8 @@ def literal(t: SqlType, value: Any) -> str:
     if value is None:
         return f"NULL::{pg}"
     name = t.name
+    if name == "sql_variant":
+        raise unsupported("sql_variant variables and parameters")
     if name == "bit":
         return "true" if value else "false"
     if pg in ("int2", "int4", "int8"):

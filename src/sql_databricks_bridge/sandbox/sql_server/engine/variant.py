@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime
 import struct
+import uuid
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from ..contract import SqlType
-from .types import BINARIES, DECIMALS, MONEYS, STRINGS, is_unicode, type_text
+from ..contract import DEFAULT_COLLATION, SqlType
+from .errors import unsupported
+from .types import BINARIES, DECIMALS, FLOATS, MONEYS, STRINGS, is_unicode, type_text
 
 _PACK = {"bit": "<B", "tinyint": "<B", "smallint": "<h", "int": "<i", "bigint": "<q", "real": "<f", "float": "<d"}
 
@@ -19,6 +23,34 @@ def _ticks(value: int, scale: int) -> bytes:
 
 def _days(ticks: int) -> bytes:
     return int(ticks // 864_000_000_000).to_bytes(3, "little")
+
+
+def read_stored(fields: Mapping[str, Any]) -> tuple[str, bytes]:
+    """The same of a tsql.variant's fields (variant_store.FIELDS)."""
+    name, size, scale = fields["base"], fields["size"], fields["scale"]
+    if fields["coll"] not in (None, DEFAULT_COLLATION.name):
+        raise unsupported(f"sending a sql_variant of collation {fields['coll']} (CONVERT it)")
+    t = SqlType(name)
+    if name in DECIMALS:
+        return tds_bytes(SqlType(name, precision=fields["prec"], scale=scale), Decimal(fields["num"]))
+    if name in STRINGS:
+        length = size // 2 if name.startswith("n") else size
+        return tds_bytes(SqlType(name, length, collation=DEFAULT_COLLATION), fields["txt"])
+    if name in BINARIES:
+        return tds_bytes(SqlType(name, size), fields["raw"])
+    if name in FLOATS:
+        return tds_bytes(t, fields["dbl"])
+    if name in MONEYS:
+        return tds_bytes(t, Decimal(fields["num"]))
+    if fields["num"] is not None:
+        return tds_bytes(t, int(fields["num"]))
+    if name == "uniqueidentifier":
+        return tds_bytes(t, uuid.UUID(fields["txt"]).bytes)
+    if name == "date":
+        return tds_bytes(t, datetime.date.fromordinal(fields["at"] // 864_000_000_000 + 1))
+    if name == "datetimeoffset":
+        return tds_bytes(SqlType(name, scale=scale), {"utc": fields["at"], "offset": fields["off"]})
+    return tds_bytes(SqlType(name, scale=scale), fields["at"])
 
 
 def tds_bytes(t: SqlType, value: Any) -> tuple[str, bytes]:
