@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from sql_databricks_bridge.db.databricks import DatabricksLakehouse
     from sql_databricks_bridge.models.jobs import ResolvedQuery
     from sql_databricks_bridge.models.names import Destination
+    from sql_databricks_bridge.models.publishing import Incremental
     from sql_databricks_bridge.models.verification import Verification
 
 _LOG_LEVEL = "ERROR"  # what a run would log is printed here, in its place
@@ -117,6 +117,7 @@ def _verify_queries(choice: _Choice, named: Sequence[str], destination: str | No
     target = composition.destination_of(choice.country, destination, config, choice.config_dir)
     lake = composition.lakehouse(config)
     names = list(dict.fromkeys(named)) or subject.landed_queries(lake, target, choice.country, choice.run_id)
+    missing = [] if named else _never_landed(lake, target, choice, config)
     results: list[dict[str, Any]] = []
     for name in names:
         try:
@@ -134,10 +135,21 @@ def _verify_queries(choice: _Choice, named: Sequence[str], destination: str | No
     statuses = {each["status"] for each in results}
     if as_json:
         status = next((each for each in ("failed", "different") if each in statuses), "equal")
-        output.print_json({"status": status, "country": choice.country, "queries": results})
+        output.print_json({"status": status, "country": choice.country, "queries": results, "never_landed": missing})
     else:
         print_summary(results)
+        if missing:
+            output.print_warning(f"never landed: {', '.join(missing)}")
     return 0 if statuses == {"equal"} else 1
+
+
+def _never_landed(lake: DatabricksLakehouse, target: Destination, choice: _Choice, config: Settings) -> list[str]:
+    """The country's query files that no run has landed yet: there is nothing to compare."""
+    from sql_databricks_bridge.core.planning import list_queries
+    from sql_databricks_bridge.core.verification import subject
+
+    files = list_queries(choice.queries_dir or config.bridge_queries_dir, choice.country)
+    return subject.never_landed(lake, target, choice.country, (found.name for found in files))
 
 
 def _verify_one(
@@ -145,10 +157,11 @@ def _verify_one(
 ) -> tuple[Verification, str, tuple[str, ...]]:
     """The comparison, where its receipt is, and warnings besides its own."""
     from sql_databricks_bridge.core import runs
+    from sql_databricks_bridge.core.country_config import load_country
     from sql_databricks_bridge.core.spool import run_spool
     from sql_databricks_bridge.core.verification import Limits, landed, subject, verify
     from sql_databricks_bridge.core.verification.asked import Asked
-    from sql_databricks_bridge.core.verification.receipts import receipt, receipt_path
+    from sql_databricks_bridge.core.verification.receipts import write_receipt
 
     run = subject.find_run(lake, target, choice.country, name, choice.run_id)
     was = subject.as_it_was(run.manifest)
@@ -169,9 +182,12 @@ def _verify_one(
     subject.require_same(query, run.manifest)
     newest = choice.run_id is None or runs.latest(lake, target, choice.country, name) == (run,)
     table = subject.table_of(run, wanted=choice.table, newest=newest)
+    declared = load_country(choice.config_dir or config.bridge_config_dir, choice.country).publishing.incremental.get(
+        name
+    )
     connection = composition.sql_server(config, plan.server).connect(database=plan.database, server=plan.server)
     try:
-        asked = Asked.of(query, run.manifest.schema, choice.key or _key_of(connection, query, run.manifest))
+        asked = Asked.of(query, run.manifest.schema, choice.key or _key_of(connection, query, run.manifest, declared))
         with run_spool(config.bridge_spool_dir) as spool:
             if table is not None:
                 soft_delete = query.publish.soft_delete if query.publish is not None else None
@@ -182,18 +198,18 @@ def _verify_one(
     finally:
         connection.close()
     secret = config.audit_key.get_secret_value() if config.audit_key else None
-    content = json_.dumps(receipt(found, run.folder.path, secret), indent=2).encode() + b"\n"
-    place = receipt_path(found, run.folder.path)
-    lake.write_new(place, content)
+    place = write_receipt(lake, found, run.folder.path, secret)
     return found, place, () if secret else ("the receipt is not signed: there is no AUDIT_KEY",)
 
 
-def _key_of(connection: SqlServerConnection, query: ResolvedQuery, manifest: Manifest) -> Sequence[str]:
-    """What the YAML says under `incremental:`, else what SQL Server's catalog does."""
+def _key_of(
+    connection: SqlServerConnection, query: ResolvedQuery, manifest: Manifest, declared: Incremental | None
+) -> Sequence[str]:
+    """What the YAML says under `incremental:`, be the query published or not; else what SQL Server's catalog does."""
     from sql_databricks_bridge.core.verification.keys import detected_key
 
-    if query.publish is not None and query.publish.incremental is not None:
-        return query.publish.incremental.key
+    if declared is not None:
+        return declared.key
     return detected_key(connection, query, [column.name for column in manifest.schema])
 
 

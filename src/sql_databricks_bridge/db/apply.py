@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from sql_databricks_bridge.db import apply_statements, ledger
-from sql_databricks_bridge.db.apply_statements import CAUGHT, COUNTED, Statement
+from sql_databricks_bridge.db.apply_statements import CAUGHT, COUNTED
 from sql_databricks_bridge.db.error_numbers import by_number
-from sql_databricks_bridge.db.session import Row, Session, dynamic
+from sql_databricks_bridge.db.session import Session, dynamic
+from sql_databricks_bridge.db.staging_checks import check_staging, one_row, shown_key
 from sql_databricks_bridge.errors import (
     BridgeError,
     CommitUnknown,
@@ -25,7 +25,6 @@ from sql_databricks_bridge.errors import (
 )
 from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, OnConflict
 from sql_databricks_bridge.models.events import LedgerEntry, LedgerOutcome, Operation
-from sql_databricks_bridge.models.tables import TargetColumn
 
 SESSION_OPTIONS = (
     "SET NOCOUNT ON; SET XACT_ABORT ON; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCK_TIMEOUT -1;"
@@ -35,7 +34,6 @@ SESSION_OPTIONS = (
 BeforeCommit = Callable[[Counts], LedgerEntry]
 _LEDGER_KEY = "pk_applied_events"
 _TRIGGER_COMMITTED = "A trigger of the target committed in the middle of the event; its rows could not be counted."
-_SHOWN = 100
 
 
 def apply_plan(session: Session, plan: ApplyPlan, before_commit: BeforeCommit) -> LedgerEntry:
@@ -47,7 +45,7 @@ def apply_plan(session: Session, plan: ApplyPlan, before_commit: BeforeCommit) -
         session.begin()
         if not _first_in_ledger(session, plan):
             return _standing(session, plan)
-        _check_staging(session, plan)
+        check_staging(session, plan)
         counts = _counts(session, plan)
         settled = before_commit(counts)
         _settle(session, plan, settled)
@@ -74,10 +72,10 @@ def apply_plan(session: Session, plan: ApplyPlan, before_commit: BeforeCommit) -
 
 def count_matches(session: Session, plan: ApplyPlan) -> Matches:
     """Count what the plan would meet, changing nothing; `EventInvalid` for keys that are NULL or there twice."""
-    _check_staging(session, plan)
+    check_staging(session, plan)
     staged = None if plan.staging is None else plan.staging.rows
     statement = apply_statements.matching(plan)
-    return Matches(staged, 0 if statement is None else int(_one(session, statement)["matching"]))
+    return Matches(staged, 0 if statement is None else int(one_row(session, statement)["matching"]))
 
 
 # Steps of the transaction ------------------------------------------------------------------------------------------
@@ -100,43 +98,6 @@ def _standing(session: Session, plan: ApplyPlan) -> LedgerEntry:
     """Read what another one wrote, outside of the transaction that lost."""
     session.rollback()
     return ledger.standing(session.rows, plan.entry.event_id, plan.entry.generation)
-
-
-def _check_staging(session: Session, plan: ApplyPlan) -> None:
-    """Every row sent is there; no key is NULL or, to the target's types and collations, there twice."""
-    if plan.staging is None:
-        return
-    found = _one(session, apply_statements.staged_checks(plan))
-    if found["staged"] != plan.staging.rows:
-        raise EventInvalid(
-            f"bridge.{plan.staging.name} holds {found['staged']:,} rows, {plan.staging.rows:,} were sent.",
-            hint="Somebody writes to the bridge's staging tables.",
-        )
-    for number, assembly in enumerate(apply_statements.may_change(plan)):
-        if changed := found[f"changed{number}"]:
-            example = _one(session, apply_statements.changed_row(plan, assembly))
-            raise EventInvalid(
-                f"{changed:,} values of column {assembly.column.name!r} can't go into {assembly.column.sql_type} "
-                f"as they are, such as {_shown(example['value'])}: SQL Server would keep something else.",
-                hint="Write them as SQL Server does, see docs/values.md.",
-            )
-    if not plan.keys:
-        return
-    names = ", ".join(key.name for key in plan.keys)
-    if found["without_key"]:
-        example = _one(session, apply_statements.null_key(plan))
-        raise EventInvalid(
-            f"{found['without_key']:,} rows of the source have NULL in their key ({names}), such as "
-            f"{_key(plan.keys, example)}.",
-            hint="Every row needs all of its primary_keys.",
-        )
-    if found["repeated"]:
-        example = _one(session, apply_statements.repeated_key(plan))
-        raise EventInvalid(
-            f"{found['repeated']:,} keys ({names}) stand in several rows of the source, such as "
-            f"{_key(plan.keys, example)}, {example['copies']:,} times.",
-            hint="To the target's types and collation they are one key: letter case and trailing blanks may not count.",
-        )
 
 
 def _counts(session: Session, plan: ApplyPlan) -> Counts:
@@ -164,11 +125,11 @@ def _counts(session: Session, plan: ApplyPlan) -> Counts:
 
 def _require_absent(session: Session, plan: ApplyPlan) -> None:
     """None of the keys is in the target, and none can come before the commit."""
-    existing = _one(session, apply_statements.existing_count(plan))["existing"]
+    existing = one_row(session, apply_statements.existing_count(plan))["existing"]
     if existing:
-        example = _one(session, apply_statements.existing_key(plan))
+        example = one_row(session, apply_statements.existing_key(plan))
         raise EventInvalid(
-            f"{existing:,} of the rows are in {plan.target} already, such as {_key(plan.keys, example)}.",
+            f"{existing:,} of the rows are in {plan.target} already, such as {shown_key(plan.keys, example)}.",
             hint="Set metadata on_conflict to skip or update, or use UPSERT.",
         )
 
@@ -211,23 +172,3 @@ def _committed_by_trigger(session: Session, plan: ApplyPlan) -> LedgerEntry | No
         if found and found.generation == plan.entry.generation and found.outcome is LedgerOutcome.APPLIED:
             return found
     return None
-
-
-def _one(session: Session, statement: Statement) -> Row:
-    (row,) = session.rows(*dynamic(statement.sql, statement.parameters))
-    return row
-
-
-def _key(keys: tuple[TargetColumn, ...], row: Row) -> str:
-    """A key for people: 'id = 7, code = 'a ''."""
-    return ", ".join(f"{key.name} = {_shown(row[f'k{number}'])}" for number, key in enumerate(keys))
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, bytes):
-        text = f"0x{value.hex().upper()}"
-    else:
-        text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -2,7 +2,7 @@
 
 With keys the staging table is joined to the target and each written column is compared; without keys the rows of both
 are counted together, each kind of row on its own. Values are the same where their bytes are: `_exact` says how each
-type shows that. `t` is the target, `s` the staging table, as in `apply_statements`.
+type shows that. `t` is the target, `s` the staging table, as in `plan_parts`.
 
 Sources: "Collation and Unicode support" (binary collations; trailing blanks never count in a comparison, which is why
 DATALENGTH stands beside it), HASHBYTES, "GROUP BY" and "Row-overflow considerations" (what is grouped must fit 8,060
@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from sql_databricks_bridge.core.types import CLR_TYPES, MAX, SqlServerType
 from sql_databricks_bridge.db import apply_statements
-from sql_databricks_bridge.db.apply import _check_staging
-from sql_databricks_bridge.db.apply_statements import Statement, _filters, _same_key, _staging, _target
 from sql_databricks_bridge.db.identifiers import sql_server_identifier
+from sql_databricks_bridge.db.plan_parts import Statement, conditions_of, same_key, staged_rows, target_table
 from sql_databricks_bridge.db.session import Row, Session, dynamic
+from sql_databricks_bridge.db.staging_checks import check_staging
 from sql_databricks_bridge.errors import BridgeError, EventInvalid
 from sql_databricks_bridge.models.applying import ApplyPlan, Comparison, Example, OnConflict
 from sql_databricks_bridge.models.events import Operation
@@ -52,7 +52,7 @@ def compare(session: Session, plan: ApplyPlan) -> Comparison:
     try:
         session.run(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
         session.begin()
-        _check_staging(session, plan)
+        check_staging(session, plan)
         return _compared(session, plan, isolation.lower())
     finally:
         session.rollback()
@@ -114,9 +114,9 @@ def _keyed(plan: ApplyPlan) -> Statement:
     listed = ", ".join(
         [*(f"{key} AS k{number}" for number, key in enumerate(keys)), f"COUNT_BIG({there}) AS matched", *flags]
     )
-    conditions, parameters = _filters(plan.filters)
-    on = " AND ".join([_same_key(plan.keys), *conditions])
-    joined = f"{_staging(plan)} AS s LEFT OUTER JOIN {_target(plan)} AS t ON {on}"
+    conditions, parameters = conditions_of(plan.filters)
+    on = " AND ".join([same_key(plan.keys), *conditions])
+    joined = f"{staged_rows(plan)} AS s LEFT OUTER JOIN {target_table(plan)} AS t ON {on}"
     order = ", ".join(f"c.k{number}" for number in range(len(keys)))
     return Statement(
         f"""
@@ -180,8 +180,8 @@ def _unkeyed(plan: ApplyPlan) -> Statement:
     """
     columns = plan.inserts
     sides = [
-        f"SELECT {_grouped(columns, 's')}, 1 AS side FROM {_staging(plan)} AS s",
-        f"SELECT {_grouped(columns, 't')}, 0 AS side FROM {_target(plan)} AS t",
+        f"SELECT {_grouped(columns, 's')}, 1 AS side FROM {staged_rows(plan)} AS s",
+        f"SELECT {_grouped(columns, 't')}, 0 AS side FROM {target_table(plan)} AS t",
     ]
     names = ", ".join(f"u.{name}" for name in _group_names(columns))
     shown = [f"g.{name}" for _, name in _shown(columns)]

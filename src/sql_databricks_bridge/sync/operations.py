@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 
 from sql_databricks_bridge.auth.audit import AuditLog
 from sql_databricks_bridge.auth.permissions import Grant, Permissions, User
 from sql_databricks_bridge.auth.signing import principal_of
-from sql_databricks_bridge.core.ports import Lakehouse, SourceStream, TargetConnection
+from sql_databricks_bridge.core.ports import Lakehouse, TargetConnection
 from sql_databricks_bridge.errors import (
     AuditError,
     BridgeError,
@@ -29,12 +28,10 @@ from sql_databricks_bridge.errors import (
 from sql_databricks_bridge.models.applying import ApplyPlan, Counts, Matches, OnConflict, Staging
 from sql_databricks_bridge.models.events import LedgerEntry, LedgerOutcome, Operation
 from sql_databricks_bridge.models.tables import Target, TargetName
-from sql_databricks_bridge.sync.columns import ColumnMatch, match_columns, read_columns, target_filters
+from sql_databricks_bridge.sync.columns import ColumnMatch, match_columns
 from sql_databricks_bridge.sync.retry import Pause, Retry
+from sql_databricks_bridge.sync.staged_source import inbound_of, plan_of, read_source, stage
 from sql_databricks_bridge.sync.validators import Event
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 log = structlog.get_logger(__name__)
 
@@ -296,57 +293,30 @@ class _Attempt:
     @contextmanager
     def _staged(self) -> Iterator[Staging | None]:
         """Load the source's rows into a staging table; None where the event reads no source."""
-        event, lakehouse = self._event, self._operations.lakehouse
+        event, target = self._event, self._target
         if event.source is None:
             yield None
             return
         assert self._version is not None  # `_prepare` has set it
-        delete = event.operation is Operation.DELETE
-        names = read_columns(event, self._target) if delete else None
-        where = None if delete else dict(event.filters)
-        with lakehouse.read_table(event.source, self._version, columns=names, where=where) as stream:
-            staging = self._load(stream)
+        with read_source(self._operations.lakehouse, event, event.source, target, self._version) as stream:
+            match = self._match = match_columns(event, target, stream.schema.names)
+            self._require_own_rows(match)
+            inbound = inbound_of(event, match, stream.schema)
+            self._warnings += (*match.warnings, *inbound.warnings)
+            staging = stage(self._connection, target, match, inbound, stream)
         try:
             yield staging
         finally:
             self._connection.discard(staging)
-
-    def _load(self, stream: SourceStream) -> Staging:
-        import pyarrow as pa
-
-        from sql_databricks_bridge.sync.values import Inbound
-
-        match = self._match = match_columns(self._event, self._target, stream.schema.names)
-        self._require_own_rows(match)
-        inbound = Inbound.of(
-            [stream.schema.field(ordinal) for ordinal in match.ordinals],
-            match.staged,
-            keys=match.keys,
-            timezone=self._event.timezone,
-            beside=[
-                [(companion, stream.schema.field(ordinal)) for companion, ordinal in found]
-                for found in match.companions
-            ],
-        )
-        self._warnings += (*match.warnings, *inbound.warnings)
-        reader = pa.RecordBatchReader.from_batches(inbound.schema, _converted(stream, inbound.convert, match.read))
-        return self._connection.stage(self._target, match.staged, match.keys, reader, inbound.assemblies)
 
     def _plan(self, staging: Staging | None) -> ApplyPlan:
         event, match = self._event, self._match
         expected = event.row.rows_expected
         if expected is None and staging is not None:
             expected = staging.rows
-        return ApplyPlan(
-            operation=event.operation,
-            target=self._target,
-            entry=dataclasses.replace(self._entry, source_version=self._version, rows_expected=expected),
-            staging=staging,
-            keys=match.keys if match else (),
-            updates=match.updates if match else (),
-            inserts=match.inserts if match else (),
-            filters=target_filters(event, self._target) if event.operation is Operation.DELETE else (),
-            on_conflict=event.on_conflict,
+        entry = dataclasses.replace(self._entry, source_version=self._version, rows_expected=expected)
+        return dataclasses.replace(
+            plan_of(event, self._target, entry, staging, match),
             keep_identity=bool(match and match.inserts_identity),
             reopened=self._reopened,
         )
@@ -403,12 +373,3 @@ class _Attempt:
                 f"The DELETE would remove {deleted:,} rows of {self._target}; {self.user!r} may remove {limit:,}.",
                 hint="Narrow the event, or raise max_delete_rows for this user and table in permissions.yaml.",
             )
-
-
-def _converted(
-    stream: SourceStream, convert: Callable[[pa.RecordBatch, int], pa.RecordBatch], ordinals: Sequence[int]
-) -> Iterator[pa.RecordBatch]:
-    first_row = 0
-    for batch in stream:
-        yield convert(batch.select(list(ordinals)), first_row)
-        first_row += batch.num_rows

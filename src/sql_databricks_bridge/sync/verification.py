@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from sql_databricks_bridge.core.ports import EventTable, Lakehouse, SourceStream, TargetConnection
+from sql_databricks_bridge.core.ports import EventTable, Lakehouse, TargetConnection
 from sql_databricks_bridge.errors import EventInvalid, StatementFailed
-from sql_databricks_bridge.models.applying import ApplyPlan, Comparison, OnConflict, Staging
+from sql_databricks_bridge.models.applying import ApplyPlan, Comparison, OnConflict
 from sql_databricks_bridge.models.events import EventRow, EventStatus, LedgerEntry, LedgerOutcome, Operation
 from sql_databricks_bridge.models.tables import Target
 from sql_databricks_bridge.sync.authoring import one_row
-from sql_databricks_bridge.sync.columns import ColumnMatch, match_columns, read_columns, target_filters
+from sql_databricks_bridge.sync.columns import match_columns
 from sql_databricks_bridge.sync.poller import ledger_missing
+from sql_databricks_bridge.sync.staged_source import inbound_of, plan_of, read_source, stage
 from sql_databricks_bridge.sync.validators import Event, understand
 
 Connect = Callable[[], TargetConnection]
@@ -94,34 +95,19 @@ def _again(
 ) -> Iterator[ApplyPlan]:
     """The plan that the event was applied by, its source staged again until the end."""
     if event.source is None:
-        yield ApplyPlan(event.operation, target, ledger, filters=target_filters(event, target))
+        yield plan_of(event, target, ledger, None, None)
         return
     if ledger.source_version is None:
         raise EventInvalid(f"The ledger does not say which version of {event.source} event {event.event_id!r} applied.")
-    delete = event.operation is Operation.DELETE
-    columns = read_columns(event, target) if delete else None
-    where = None if delete else dict(event.filters)
     with ExitStack() as reading:
         try:
-            stream = reading.enter_context(
-                lakehouse.read_table(event.source, ledger.source_version, columns=columns, where=where)
-            )
+            stream = reading.enter_context(read_source(lakehouse, event, event.source, target, ledger.source_version))
         except EventInvalid as exc:
             raise _unreadable(event, exc) from exc
         match = match_columns(event, target, stream.schema.names)
-        staging = _staged(connection, event, target, match, stream)
+        staging = stage(connection, target, match, inbound_of(event, match, stream.schema), stream)
     try:
-        yield ApplyPlan(
-            event.operation,
-            target,
-            ledger,
-            staging,
-            keys=match.keys,
-            updates=match.updates,
-            inserts=match.inserts,
-            filters=target_filters(event, target) if delete else (),
-            on_conflict=event.on_conflict,
-        )
+        yield plan_of(event, target, ledger, staging, match)
     finally:
         connection.discard(staging)
 
@@ -135,33 +121,6 @@ def _unreadable(event: Event, exc: EventInvalid) -> EventInvalid:
     if isinstance(exc.__cause__, StatementFailed) and exc.__cause__.sqlstate == "42501":
         hint = exc.hint or hint
     return EventInvalid(f"Event {event.event_id!r} can't be verified: {exc.message}", hint=hint)
-
-
-def _staged(
-    connection: TargetConnection, event: Event, target: Target, match: ColumnMatch, stream: SourceStream
-) -> Staging:
-    """Stage the rows as they were when the event was applied, after the same checks."""
-    import pyarrow as pa
-
-    from sql_databricks_bridge.sync.values import Inbound
-
-    fields = stream.schema
-    inbound = Inbound.of(
-        [fields.field(ordinal) for ordinal in match.ordinals],
-        match.staged,
-        keys=match.keys,
-        timezone=event.timezone,
-        beside=[[(companion, fields.field(ordinal)) for companion, ordinal in found] for found in match.companions],
-    )
-
-    def converted() -> Iterator[pa.RecordBatch]:
-        first_row = 0
-        for batch in stream:
-            yield inbound.convert(batch.select(list(match.read)), first_row)
-            first_row += batch.num_rows
-
-    reader = pa.RecordBatchReader.from_batches(inbound.schema, converted())
-    return connection.stage(target, match.staged, match.keys, reader, inbound.assemblies)
 
 
 def _notes(plan: ApplyPlan, comparison: Comparison) -> Iterator[str]:

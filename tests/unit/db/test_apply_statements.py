@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sql_databricks_bridge.db import apply_statements
+from sql_databricks_bridge.db.plan_parts import Statement
 from sql_databricks_bridge.errors import EventInvalid
 from sql_databricks_bridge.models.applying import ApplyPlan, Filter
 from sql_databricks_bridge.models.events import LedgerEntry, LedgerOutcome, Operation
@@ -17,7 +18,7 @@ UTF8 = TargetColumn(
 ENTRY = LedgerEntry("e", 1, bytes(32), LedgerOutcome.APPLIED)
 
 
-def deleting(column: TargetColumn, value: str) -> apply_statements.Statement:
+def deleting(column: TargetColumn, value: str) -> Statement:
     plan = ApplyPlan(
         Operation.DELETE, Target(1, "dbo", "t", (column,)), ENTRY, filters=(Filter(column, value, column.sql_type),)
     )

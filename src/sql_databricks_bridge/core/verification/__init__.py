@@ -52,10 +52,9 @@ def verify(
     cut, theirs = _landed_sums(asked, landed, limits)
     with connection.view():
         at = dt.datetime.now(dt.UTC)
-        ours = dict(source.range_sums(connection, asked, cut))
-        while len(ours) > limits.most_ranges(asked, sys.maxsize) and not cut.is_coarsest:
-            cut = cut.coarser()
-            ours, theirs = folded(ours, cut.from_finer), folded(theirs, cut.from_finer)
+        coarser, ours = _source_sums(connection, asked, cut, limits.most_ranges(asked, sys.maxsize))
+        for cut in coarser:  # the last one is that of both sides now
+            theirs = folded(theirs, cut.from_finer)
         compared = Compared.of(ours, theirs)
         named = compared.differing[: limits.ranges]
         looked = _looked_at(named, ours, theirs, limits.looked_at)
@@ -79,7 +78,7 @@ def verify(
             RangeDifference(n, cut.shown(n), ours.get(n, _NO_ROWS).rows, theirs.get(n, _NO_ROWS).rows) for n in named
         ),
         keys=keys,
-        warnings=tuple(_warnings(connection, asked, has_unlooked=len(looked) < len(named))),
+        warnings=tuple(_warnings(connection, asked, has_unlooked=bool(theirs) and len(looked) < len(named))),
     )
 
 
@@ -94,6 +93,28 @@ def _landed_sums(asked: Asked, landed: LandedRows, limits: Limits) -> tuple[Cut,
     # Not sooner: the first rows may lie far apart.
     cut = _folded(cut, sums, limits.most_ranges(asked, sums.rows))
     return cut, sums.result()
+
+
+def _source_sums(
+    connection: SqlServerConnection, asked: Asked, cut: Cut, most: int
+) -> tuple[list[Cut], dict[int, RangeSum]]:
+    """SQL Server's ranges, folded as they come so that no more than `most` are kept, and the cuts that this took.
+
+    What landed says how fine the cut is: where little or nothing did, SQL Server may answer a range for each key.
+    """
+    coarser: list[Cut] = []
+    sums: dict[int, RangeSum] = {}
+    for finest, found in source.range_sums(connection, asked, cut):
+        number = finest
+        for each in coarser:
+            number = each.from_finer(number)
+        before = sums.get(number)
+        sums[number] = found if before is None else before.plus(found)
+        while len(sums) > most and not cut.is_coarsest:
+            cut = cut.coarser()
+            coarser.append(cut)
+            sums = folded(sums, cut.from_finer)
+    return coarser, sums
 
 
 def _folded(cut: Cut, sums: RangeSums, most: int) -> Cut:

@@ -6,6 +6,7 @@ The signature is HMAC-SHA256 by AUDIT_KEY over the document without `signature`,
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
 import hmac
 import json
@@ -13,10 +14,12 @@ from typing import Any
 
 import sql_databricks_bridge
 from sql_databricks_bridge.core.canonical.columns import CANONICAL_VERSION
-from sql_databricks_bridge.errors import LandingError
+from sql_databricks_bridge.core.ports import Lakehouse
+from sql_databricks_bridge.errors import AlreadyExists, LandingError
 from sql_databricks_bridge.models.verification import SideDigest, Verification
 
 FORMAT_VERSION = 1
+_NEXT = dt.timedelta(milliseconds=1)
 
 
 def receipt(found: Verification, folder: str, key: str | None) -> dict[str, Any]:
@@ -46,8 +49,22 @@ def receipt(found: Verification, folder: str, key: str | None) -> dict[str, Any]
 
 
 def receipt_path(found: Verification, folder: str) -> str:
-    """Where it goes: beside the manifest, named by its time; readers of runs take no notice of it."""
+    """Where it goes: beside the manifest, named by its time (UTC); readers of runs take no notice of it."""
     return f"{folder}/_verify-{found.at:%Y%m%dT%H%M%S}{found.at.microsecond // 1000:03d}Z.json"
+
+
+def write_receipt(lakehouse: Lakehouse, found: Verification, folder: str, key: str | None) -> str:
+    """Write it into the run's folder and return its path: of the next free millisecond, as others may verify too."""
+    content = json.dumps(receipt(found, folder, key), indent=2).encode() + b"\n"
+    named = found
+    while True:
+        path = receipt_path(named, folder)
+        try:
+            lakehouse.write_new(path, content)
+        except AlreadyExists:
+            named = dataclasses.replace(named, at=named.at + _NEXT)
+        else:
+            return path
 
 
 def signature(document: dict[str, Any], key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sql_databricks_bridge.core.manifest import Manifest
@@ -55,6 +55,16 @@ def landed_queries(lakehouse: Lakehouse, destination: Destination, country: str,
         which = "no published run" if run_id is None else f"no published run {run_id}"
         raise UnknownNameError(f"{country} has {which} in {destination}.", hint="bridge runs list")
     return found
+
+
+def never_landed(lakehouse: Lakehouse, destination: Destination, country: str, queries: Iterable[str]) -> list[str]:
+    """Those of the queries that have no published run at all, in their order."""
+    there = frozenset(queries_of(lakehouse, destination, country))
+    return [
+        name
+        for name in queries
+        if name not in there or next(published_runs(lakehouse, destination, country, name), None) is None
+    ]
 
 
 def as_it_was(manifest: Manifest) -> AsItWas:
