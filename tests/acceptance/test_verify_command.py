@@ -69,6 +69,15 @@ def test_equal_then_one_changed_value_then_the_receipts(
     refused = bridge("verify", "--receipt", str(forged), AUDIT_KEY=KEY)
     assert (refused.code, "not that of this AUDIT_KEY" in refused.err) == (1, True)
 
+    workspace.query("later", "SELECT 1 AS one")
+    workspace.yaml(
+        workspace.country,
+        "database: Flights\nparams: {least: int}\nincremental: {words: {kind: fingerprint, key: word}}\n",
+    )
+    chosen = bridge("verify", *country, AUDIT_KEY=KEY)
+    assert "word=w33: only landed" in chosen.out, "the YAML's key goes before the table's, published or not"
+    assert "later" in chosen.err, "what never landed is told"
+
     workspace.query("words", f"SELECT id, word FROM {name} WHERE id >= @least")
     changed = bridge("verify", *country, "--json")
     assert changed.code == 1
@@ -76,6 +85,7 @@ def test_equal_then_one_changed_value_then_the_receipts(
         "words": "failed",
         "lines": "equal",
     }
+    assert changed.document["never_landed"] == ["later"]
     alone = bridge("verify", *country, "--query", "words")
     assert (alone.code, alone.err.count("error:"), "is not what run" in alone.err) == (2, 1, True)
 

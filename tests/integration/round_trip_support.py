@@ -16,7 +16,9 @@ VARIANT = (
     "CONCAT(CONVERT(nvarchar(40), SQL_VARIANT_PROPERTY({0}, 'BaseType')), N' ', "
     "CONVERT(int, SQL_VARIANT_PROPERTY({0}, 'Precision')), N' ', "
     "CONVERT(int, SQL_VARIANT_PROPERTY({0}, 'Scale')), N' ', "
-    "CONVERT(int, SQL_VARIANT_PROPERTY({0}, 'MaxLength')), N' ', CONVERT(nvarchar(max), {0}))"
+    "CONVERT(int, SQL_VARIANT_PROPERTY({0}, 'MaxLength')), N' ', "
+    "CASE WHEN CONVERT(nvarchar(40), SQL_VARIANT_PROPERTY({0}, 'BaseType')) IN (N'binary', N'varbinary') "
+    "THEN CONVERT(nvarchar(max), CONVERT(varbinary(8000), {0}), 2) ELSE CONVERT(nvarchar(max), {0}) END)"
 )
 STYLE, EXACT = "CONVERT(nvarchar(40), {0}, 121)", "CONVERT(nvarchar(40), {0}, 3)"
 _TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\0")

@@ -193,7 +193,7 @@ def test_random_tables_come_back_equal_or_are_refused_by_name(trip: Trip, lackin
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink] if WHOLE else [Phase.generate],
+        phases=[Phase.generate],
     )
     @given(tables())
     def campaign(table: tuple[list[Kind], list[Row]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import itertools
 import json
 import secrets
@@ -21,7 +22,7 @@ from sql_databricks_bridge.core.runs import PublishedRun, latest, sweep
 from sql_databricks_bridge.core.verification import Limits, landed, subject, verify
 from sql_databricks_bridge.core.verification.asked import Asked
 from sql_databricks_bridge.core.verification.keys import detected_key
-from sql_databricks_bridge.core.verification.receipts import is_genuine, receipt, receipt_path
+from sql_databricks_bridge.core.verification.receipts import is_genuine, receipt, receipt_path, write_receipt
 from sql_databricks_bridge.db.databricks import DatabricksLakehouse
 from sql_databricks_bridge.db.session import Session
 from sql_databricks_bridge.db.sql_server import MssqlServer
@@ -354,6 +355,19 @@ def test_a_receipt_disturbs_nobody_and_shows_any_change(filled: Filled) -> None:
         forged = document | {name: [value]}
         assert not is_genuine(forged, "secret"), name
     assert not is_genuine(receipt(found, filled.run.folder.path, None), "secret")
+
+
+def test_two_receipts_of_one_millisecond_both_stay(filled: Filled) -> None:
+    """Two people verify at once: the second one's goes to the next millisecond, and both are what they were."""
+    found = filled.ends.verified(filled.run, filled.query, ["id"])
+    lake, folder = filled.ends.lakehouse, filled.run.folder.path
+    first = write_receipt(lake, found, folder, "secret")
+    assert first == receipt_path(found, folder)
+    second = write_receipt(lake, dataclasses.replace(found, isolation="read committed"), folder, "secret")
+    later = dataclasses.replace(found, at=found.at + dt.timedelta(milliseconds=1))
+    assert second == receipt_path(later, folder)
+    for path in (first, second):
+        assert is_genuine(json.loads(lake.read(path)), "secret")
 
 
 def test_a_column_of_another_type_is_told_in_words(filled: Filled) -> None:
