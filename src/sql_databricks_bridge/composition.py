@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sql_databricks_bridge.errors import BridgeError
     from sql_databricks_bridge.models.jobs import ExtractionPlan
     from sql_databricks_bridge.models.names import Destination
+    from sql_databricks_bridge.models.partitions import AskedPartitions
     from sql_databricks_bridge.models.tables import SourceName
     from sql_databricks_bridge.sync.operations import Operations
     from sql_databricks_bridge.sync.poller import Poller
@@ -208,6 +209,7 @@ class Request:
     limit: int | None = None
     publish: bool | None = None
     strict: bool = False
+    partitions: AskedPartitions | None = None
     today: dt.date | None = None
     """End of the time window; None means the calendar on this machine's wall."""
 
@@ -230,6 +232,7 @@ def plan(config: Settings, request: Request, *, default_destination: Destination
         limit=request.limit,
         publish=request.publish,
         strict=request.strict,
+        partitions=request.partitions,
         default_database=config.sqlserver_database,
         default_destination=config.default_destination or default_destination,
     )

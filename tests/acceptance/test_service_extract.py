@@ -85,6 +85,25 @@ def test_a_job_publishes_where_the_yaml_has_a_table_and_only_there(running: Serv
     assert (refused.status_code, refused.json()["errors"][0]["where"]) == (422, "body.publish")
 
 
+def test_a_job_reads_a_query_in_ranges_and_publishes_it_whole(running: Service) -> None:
+    country = f"{running.workspace.country}Ranges"
+    running.workspace.yaml(
+        country,
+        f"database: Flights\npublish: {{tables: {{airlines: '{country}'}}}}\nparams: {{least: int, since: date}}\n",
+    )
+    split: dict[str, Any] = {"country": country, "queries": ["airlines"], "partition_key": ["carrier"]}
+    answer = extract(running, partitions=3, **split)
+    assert answer.status_code == 202, answer.text
+    (query,) = running.ended(answer.json()["job_id"])["queries"]
+    assert (query["status"], query["rows"], query["warnings"]) == ("completed", 16, [])
+    assert (query["publication"]["way"], query["publication"]["total"]) == ("full", 16)
+    for wrong in (0, 65, "many"):
+        refused = extract(running, partitions=wrong, **split)
+        assert (refused.status_code, "partitions" in refused.text) == (422, True)
+    refused = extract(running, **split)
+    assert (refused.status_code, "nothing is split" in refused.text) == (422, True)
+
+
 def test_a_key_makes_a_post_safe_to_repeat(running: Service) -> None:
     """The same key and body answer the same job, another body is refused, another user's key is another key."""
     key = {"Idempotency-Key": "once-and-for-all"}

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from sql_databricks_bridge.core.config import Settings
 from sql_databricks_bridge.core.ports import SqlServer, SqlServerConnection
 from sql_databricks_bridge.core.types import LandedSchema
-from sql_databricks_bridge.db.sql_server import MssqlServer
+from sql_databricks_bridge.db.sql_server import MssqlConnection, MssqlServer
 from sql_databricks_bridge.errors import (
     Cancelled,
     SourceError,
@@ -311,3 +311,43 @@ def test_reads_are_consistent_where_the_database_allows(connection: SqlServerCon
     asked = query("SELECT transaction_isolation_level AS level FROM sys.dm_exec_sessions WHERE session_id = @@SPID")
     (row,) = rows(connection, asked)
     assert row["level"] == (5 if connection.info().snapshot else 2)
+
+
+def test_a_sample_of_a_table_is_a_part_of_it_and_the_same_again(connection: SqlServerConnection) -> None:
+    """By pages; a view, which has none, is refused."""
+    sampled = "SELECT o.name FROM dbo.flights AS o TABLESAMPLE SYSTEM (20.5 PERCENT) REPEATABLE (7) WHERE o.name <> ''"
+    sql = sampled.replace("o.name", "o.tailnum")
+    counted = f"SELECT COUNT(*) AS [rows], SUM(CONVERT(bigint, LEN(q.tailnum))) AS [letters] FROM ({sql}) AS q"
+    first, second = connection.ask(counted), connection.ask(counted)
+    assert first == second
+    (whole,) = connection.ask("SELECT COUNT(*) AS [rows] FROM dbo.flights AS o WHERE o.tailnum <> ''")
+    assert 0 < first[0]["rows"] < whole["rows"]
+    with pytest.raises(SourceRefused):
+        connection.ask("SELECT COUNT(*) AS [rows] FROM INFORMATION_SCHEMA.TABLES TABLESAMPLE (10 PERCENT)")
+
+
+def test_a_shared_lock_keeps_writers_out_while_it_is_held(server: SqlServer, connection: SqlServerConnection) -> None:
+    """And no longer; two may hold it, and who waits for it waits as long as was said."""
+    other = server.connect()
+    writer = server.connect()
+    table = f"dbo.l{uuid.uuid4().hex[:10]}"
+    connection.ask("SELECT 1 AS x")
+    assert isinstance(connection, MssqlConnection)
+    connection._session.rows(f"CREATE TABLE {table} (id int NOT NULL PRIMARY KEY)")
+    connection._session.rows(f"INSERT INTO {table} VALUES (1)")
+    shared = f"SELECT COUNT(*) AS [rows] FROM (SELECT TOP (1) 1 AS [x] FROM {table} WITH (TABLOCK, HOLDLOCK)) AS q"
+    exclusive = shared.replace("TABLOCK,", "TABLOCKX,")
+    try:
+        with (
+            connection.locked(shared, 1),
+            other.locked(shared, 1),
+            pytest.raises(SourceError),
+            writer.locked(exclusive, 0.2),
+        ):
+            pytest.fail("it was held")
+        with writer.locked(exclusive, 1):
+            pass
+    finally:
+        connection._session.rows(f"DROP TABLE {table}")
+        other.close()
+        writer.close()

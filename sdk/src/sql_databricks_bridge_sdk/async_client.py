@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 
@@ -67,6 +67,9 @@ class AsyncBridgeClient:
         limit: int | None = None,
         publish: bool | None = None,
         strict: bool = False,
+        partitions: int | Literal["auto"] | None = None,
+        partition_key: Sequence[str] | None = None,
+        partition_lock: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """As `BridgeClient.extract`."""
@@ -79,6 +82,9 @@ class AsyncBridgeClient:
             limit=limit,
             publish=publish,
             strict=strict,
+            partitions=partitions,
+            partition_key=partition_key,
+            partition_lock=partition_lock,
             idempotency_key=idempotency_key,
         )
         return await self._ask(call)

@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 from .models import Event, Job, JobPage, QueryFile, Readiness
@@ -45,6 +45,9 @@ def extract(
     limit: int | None,
     publish: bool | None,
     strict: bool,
+    partitions: int | Literal["auto"] | None,
+    partition_key: Sequence[str] | None,
+    partition_lock: bool | None,
     idempotency_key: str | None,
 ) -> Call[Job]:
     """POST /extract."""
@@ -57,6 +60,9 @@ def extract(
         "limit": limit,
         "publish": publish,
         "strict": strict or None,
+        "partitions": partitions,
+        "partition_key": None if partition_key is None else _names(partition_key, "partition_key"),
+        "partition_lock": partition_lock,
     }
     return _post("/extract", Job.of, _given(body), idempotency_key)
 

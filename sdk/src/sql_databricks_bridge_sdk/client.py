@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 
@@ -71,6 +71,9 @@ class BridgeClient:
         limit: int | None = None,
         publish: bool | None = None,
         strict: bool = False,
+        partitions: int | Literal["auto"] | None = None,
+        partition_key: Sequence[str] | None = None,
+        partition_lock: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Ask for an extraction of a country's queries (None: all); returns the queued job.
@@ -78,7 +81,8 @@ class BridgeClient:
         `destination` is 'catalog.schema.volume', one of those that the country's YAML allows. `parameters` are bound
         to @names. `limit` is the most rows of each query. `publish` makes Delta tables of the results (True) or only
         lands them (False); None is what the country's YAML says. `strict` refuses queries that would
-        lose anything. An `idempotency_key` of your own makes the call
+        lose anything. `partitions` is in how many ranges each query is read at once, `partition_key` the columns to
+        split by, and `partition_lock` gives all ranges one view. An `idempotency_key` of your own makes the call
         harmless twice even after a restart of your program: the same key and request answer the same job.
         """
         call = calls.extract(
@@ -90,6 +94,9 @@ class BridgeClient:
             limit=limit,
             publish=publish,
             strict=strict,
+            partitions=partitions,
+            partition_key=partition_key,
+            partition_lock=partition_lock,
             idempotency_key=idempotency_key,
         )
         return self._ask(call)

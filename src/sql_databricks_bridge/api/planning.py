@@ -12,6 +12,7 @@ from sql_databricks_bridge.core.country_config import load_country
 from sql_databricks_bridge.errors import ParameterError, QueryFileError, SettingsError, UnknownNameError, UsageError
 from sql_databricks_bridge.models.jobs import ExtractionPlan
 from sql_databricks_bridge.models.names import require_simple_name
+from sql_databricks_bridge.models.partitions import AskedPartitions
 
 
 def plan_of(settings: Settings, body: ExtractRequest, job_id: str) -> ExtractionPlan:
@@ -33,6 +34,11 @@ def plan_of(settings: Settings, body: ExtractRequest, job_id: str) -> Extraction
                 limit=body.limit,
                 publish=body.publish,
                 strict=body.strict,
+                partitions=AskedPartitions(
+                    None if body.partitions is None else str(body.partitions),
+                    tuple(body.partition_key or ()),
+                    body.partition_lock,
+                ),
             ),
         )
     except SettingsError:

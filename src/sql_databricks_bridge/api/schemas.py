@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from sql_databricks_bridge.models.events import EventRow, EventStatus
 from sql_databricks_bridge.models.job_records import Job as JobRecord
 from sql_databricks_bridge.models.jobs import QueryOutcome, QueryStatus, RunStatus
+from sql_databricks_bridge.models.partitions import MOST_PARTITIONS
 from sql_databricks_bridge.models.publishing import PublicationOutcome
 
 INT_MAX = 2**31 - 1
@@ -63,6 +64,16 @@ class ExtractRequest(_Body):
     publish: Annotated[
         bool | None,
         Field(description="Publish to Delta tables, or only land; null means what the country's YAML says."),
+    ] = None
+    partitions: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_PARTITIONS)] | None,
+        Field(description="Ranges that each query is read in at once; null means what the country's YAML says."),
+    ] = None
+    partition_key: Annotated[
+        list[Name] | None, Field(max_length=16, description="Columns to split by; the table's index if left out.")
+    ] = None
+    partition_lock: Annotated[
+        bool | None, Field(description="Give all ranges one view, by a short shared lock on the table.")
     ] = None
     strict: Annotated[
         bool, Field(description="Refuse a query of which anything would get lost; the country's YAML may do so anyway.")

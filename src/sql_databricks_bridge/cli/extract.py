@@ -16,6 +16,9 @@ from sql_databricks_bridge.cli.options import (
     JsonOption,
     LookbackOption,
     ParamOption,
+    PartitionKeyOption,
+    PartitionLockOption,
+    PartitionsOption,
     PublishOption,
     QueriesDirOption,
     QueriesOption,
@@ -44,6 +47,9 @@ def extract(
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most N rows of each query.")] = None,
     publish: PublishOption = None,
     strict: StrictOption = False,
+    partitions: PartitionsOption = None,
+    partition_key: PartitionKeyOption = None,
+    partition_lock: PartitionLockOption = None,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="Queries at once.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show SQL and result schema of each query; run none.")] = (
         False
@@ -56,6 +62,7 @@ def extract(
     """
     from sql_databricks_bridge.core.jobs import RunOptions
     from sql_databricks_bridge.core.planning import parse_assignments
+    from sql_databricks_bridge.models.partitions import AskedPartitions
 
     config = composition.settings()
     parameters = parse_assignments(param or ())
@@ -72,6 +79,7 @@ def extract(
             limit,
             publish,
             strict,
+            AskedPartitions(partitions, names_of(partition_key), partition_lock),
         ),
     )
     for warning in plan.warnings:
@@ -81,6 +89,11 @@ def extract(
         return _dry_run(plan, source, as_json=json)
     options = RunOptions(parallel=parallel, spool_dir=config.bridge_spool_dir, states=composition.states_name(config))
     return run_plan(plan, source, composition.lakehouse(config), options, as_json=json)
+
+
+def names_of(option: str | None) -> tuple[str, ...]:
+    """The names of an option like `--partition-key a,b`."""
+    return tuple(name.strip() for name in (option or "").split(",") if name.strip())
 
 
 def run_plan(

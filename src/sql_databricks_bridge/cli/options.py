@@ -37,4 +37,20 @@ PublishOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Refuse a query of which anything would get lost on the way.")
 ]
+PartitionsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--partitions", metavar="N|auto", help="Read a query in N ranges at once; auto: 4 for tables of a million rows."
+    ),
+]
+PartitionKeyOption = Annotated[
+    str | None,
+    typer.Option("--partition-key", metavar="COL,...", help="Columns to split by; else those of the table's index."),
+]
+PartitionLockOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--partition-lock/--no-partition-lock", help="Give all ranges one view, by a short shared lock on the table."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sql_databricks_bridge.core.partitions_config import PartitionsConfig, read_partitions
 from sql_databricks_bridge.core.publish_config import PublishConfig, read_publishing
 from sql_databricks_bridge.core.schedule_config import read_schedules
 from sql_databricks_bridge.core.sql_values import ParameterType, parse_declaration
@@ -26,7 +27,7 @@ NOT_COUNTRIES = frozenset({COMMON, "permissions"})
 RESERVED_KEYS = frozenset(
     {
         *("database", "destination", "destinations", "incremental", "lookback_months"),
-        *("params", "publish", "schedule", "server", "types"),
+        *("params", "partitions", "publish", "schedule", "server", "types"),
     }
 )
 LATER_KEYS = frozenset({"queries"})
@@ -69,6 +70,7 @@ class CountryConfig:
     publishing: PublishConfig = field(default_factory=PublishConfig)
     schedules: tuple[Schedule, ...] = ()
     types: TypePolicies = field(default_factory=TypePolicies)
+    partitions: PartitionsConfig = field(default_factory=PartitionsConfig)
 
 
 def list_countries(config_dir: Path) -> tuple[str, ...]:
@@ -132,6 +134,7 @@ def load_country(config_dir: Path, country: str) -> CountryConfig:
         publishing=read_publishing(entries, problems),
         schedules=read_schedules(country, entries, problems),
         types=read_types(entries, problems),
+        partitions=read_partitions(entries, problems),
     )
     if problems:
         raise SettingsError("; ".join(problems) + ".", hint="Mend the YAML.")

@@ -1,10 +1,11 @@
-"""One query from SQL Server to Parquet parts in a volume: fetch, encode and upload overlap in three threads."""
+"""One query from SQL Server to Parquet parts in a volume: fetch, encode and upload overlap in three threads or more."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,16 +37,24 @@ class Sizes:
     waiting_parts_bytes: int = 256 * MIB
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A query on a connection of its own: the whole of what is read, or one range of it."""
+
+    connection: SqlServerConnection
+    query: ResolvedQuery
+
+
 class Extraction:
-    """Streams one query into its landing. `run` works in the calling thread and two more; `fail` stops all three.
+    """Streams one query into its landing. `run` works in the calling thread, two more, and one for each further reader;
+    `fail` stops them all. The rows of several readers stand in the order in which they come.
 
     `doubtful` are columns whose landed values may differ from SQL Server's: complete once `run` has returned.
     """
 
     def __init__(
         self,
-        connection: SqlServerConnection,
-        query: ResolvedQuery,
+        readers: Sequence[Reader],
         landing: Landing,
         *,
         spool: Path,
@@ -53,27 +62,35 @@ class Extraction:
         meter: Meter,
         row_limit: int | None,
     ) -> None:
-        self._connection = connection
-        self._query = query
+        self._readers = tuple(readers)
+        self._query = readers[0].query
         self._landing = landing
         self._spool = spool
         self._sizes = sizes
         self._meter = meter
         self._row_limit = row_limit
         self.doubtful: frozenset[str] = frozenset()
-        self._flow = Flow(connection.cancel)
+        self._lock = threading.Lock()
+        self._reading = len(self._readers)
+        self._flow = Flow(self._cancel)
         self._batches: ByteQueue[pa.RecordBatch] = ByteQueue(self._flow, sizes.queue_bytes)
         self._parts: ByteQueue[SpooledPart] = ByteQueue(self._flow, sizes.waiting_parts_bytes)
 
     def run(self, schema: LandedSchema) -> int:
         """Fetch, encode and upload everything; return the number of rows. Raises the first error of any stage."""
+        first, *others = self._readers
+        works: list[tuple[str, Callable[[], None]]] = [
+            ("encode", lambda: self._encode(schema)),
+            ("upload", self._upload),
+            *((f"fetch {n}", partial(self._fetch, reader, schema)) for n, reader in enumerate(others, 2)),
+        ]
         stages = [
             threading.Thread(target=self._stage, args=(work,), name=f"{name} {self._query.name}", daemon=True)
-            for name, work in (("encode", lambda: self._encode(schema)), ("upload", self._upload))
+            for name, work in works
         ]
         for stage in stages:
             stage.start()
-        self._stage(lambda: self._fetch(schema))
+        self._stage(lambda: self._fetch(first, schema))
         for stage in stages:
             stage.join()
         if self._flow.failure is not None:
@@ -95,19 +112,28 @@ class Extraction:
         except BaseException as exc:  # noqa: BLE001  the edge of a thread: whatever it is, the other stages must hear
             self._flow.fail(exc)
 
-    def _fetch(self, schema: LandedSchema) -> None:
+    def _cancel(self) -> None:
+        for reader in self._readers:
+            reader.connection.cancel()
+
+    def _fetch(self, reader: Reader, schema: LandedSchema) -> None:
         rows = 0
-        with self._connection.stream(
-            self._query, batch_bytes=self._sizes.batch_bytes, row_limit=self._row_limit
+        with reader.connection.stream(
+            reader.query, batch_bytes=self._sizes.batch_bytes, row_limit=self._row_limit
         ) as batches:
             for raw in batches:
                 for batch in schema.convert(raw, rows):
                     self._look_for_doubt(schema, batch)
                     size = batch.nbytes
                     self._batches.put(batch, size)
-                    self._meter.fetched(batch.num_rows, size)
+                    with self._lock:
+                        self._meter.fetched(batch.num_rows, size)
                     rows += batch.num_rows
-        self._batches.close()
+        with self._lock:
+            self._reading -= 1
+            was_last = self._reading == 0
+        if was_last:
+            self._batches.close()
 
     def _look_for_doubt(self, schema: LandedSchema, batch: pa.RecordBatch) -> None:
         """Note columns that may not hold what SQL Server does; `ValueRefused` where the query is strict."""
@@ -118,7 +144,8 @@ class Extraction:
                 hint="Look for U+D800 to U+DFFF in it: CAST the column to varbinary(max) in the query, or run without "
                 "--strict.",
             )
-        self.doubtful |= found
+        with self._lock:
+            self.doubtful |= found
 
     def _encode(self, schema: LandedSchema) -> None:
         writer = PartWriter(

@@ -14,9 +14,10 @@ from sql_databricks_bridge.errors import LandingError
 from sql_databricks_bridge.models.type_policies import Companion, Form
 
 MANIFEST_NAME = "_manifest.json"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """1: before publication; its manifests have no `increment` and no `publication`, and every run was a whole result.
-2: before type policies; its columns have no `form` and no companions."""
+2: before type policies; its columns have no `form` and no companions.
+3: before partitions; every query was read by one statement."""
 
 _SINCE_2 = frozenset({"increment", "publication"})
 
@@ -82,6 +83,17 @@ class ManifestIncrement:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestPartitions:
+    """How many ranges of which key the query was read in. `one_view`: all of them saw the table at one moment; else
+    each range is consistent by itself (under `isolation`), and what changed meanwhile may show in some and not others.
+    """
+
+    count: int
+    key: tuple[str, ...]
+    one_view: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestPublication:
     """What the run was to do to a Delta table; whether it came to that is for the table of states to tell.
 
@@ -105,6 +117,7 @@ class Manifest:
     """All that a reader needs to know of a published query. Times are aware UTC.
 
     With an `increment` the files are a part of the result only: the whole is in the table of `publication`.
+    `partitions` is None where one statement read the query.
     """
 
     run_id: str
@@ -129,6 +142,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     increment: ManifestIncrement | None = None
     publication: ManifestPublication | None = None
+    partitions: ManifestPartitions | None = None
 
     def to_json(self) -> bytes:
         """Write it as UTF-8 JSON, indented: people read it too."""
@@ -150,6 +164,8 @@ class Manifest:
             names = [field.name for field in dataclasses.fields(cls)]
             if document["format_version"] == 1:
                 document |= dict.fromkeys(_SINCE_2)
+            if document["format_version"] < 4:
+                document |= {"partitions": None}
             if document["format_version"] < 3:
                 document["schema"] = [_with_form(column) for column in document["schema"]]
             return cls(**{name: _read(name, document[name]) for name in names})
@@ -186,6 +202,8 @@ def _read(name: str, value: Any) -> Any:
         return tuple(_LISTS[name](**item) for item in value)
     if name == "increment" and value is not None:
         return ManifestIncrement(**value | {"key": tuple(value["key"]), "ranges": tuple(value["ranges"])})
+    if name == "partitions" and value is not None:
+        return ManifestPartitions(**value | {"key": tuple(value["key"])})
     if name == "publication" and value is not None:
         columns = tuple((column, sql_type) for column, sql_type in value["columns"])
         return ManifestPublication(**value | {"changes": tuple(value["changes"]), "columns": columns})

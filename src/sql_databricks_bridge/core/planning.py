@@ -31,9 +31,11 @@ from sql_databricks_bridge.core.query_loader import QueryFile, QueryFolder, choo
 from sql_databricks_bridge.core.sql_tokens import Unclosed, parameter_uses, tokenize
 from sql_databricks_bridge.core.template import Slot, parse_template
 from sql_databricks_bridge.core.window import Window, make_window
+from sql_databricks_bridge.core.yaml_text import Place
 from sql_databricks_bridge.errors import EventInvalid, ParameterError, QueryFileError, SettingsError, UsageError
 from sql_databricks_bridge.models.jobs import ExtractionPlan, ResolvedQuery
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.partitions import AskedPartitions
 
 
 def plan_extraction(
@@ -50,6 +52,7 @@ def plan_extraction(
     limit: int | None = None,
     publish: bool | None = None,
     strict: bool = False,
+    partitions: AskedPartitions | None = None,
     default_database: str | None = None,
     default_destination: Destination | None = None,
 ) -> ExtractionPlan:
@@ -59,7 +62,7 @@ def plan_extraction(
     values; `lookback_months` overrides the YAML's; `today` ends the time window; the defaults are the settings', used
     where the YAML says nothing. `limit` cuts every query's rows. `publish` None means what the YAML's `publish:` says;
     True publishes where it says nothing too, False lands only. `strict` refuses queries whose result would lose
-    anything, as `types.strict` in the YAML does.
+    anything, as `types.strict` in the YAML does. `partitions` goes above the YAML's `partitions:`.
 
     Raises `UnknownNameError` (country, query), `SettingsError` (YAML, no database, no destination), `QueryFileError`,
     `ParameterError`, `UsageError` (folders, limit, a destination that is not allowed).
@@ -78,6 +81,7 @@ def plan_extraction(
     resolved, warnings = _resolve_all(scene, chosen)
     types = dataclasses.replace(config.types, strict=strict or config.types.strict)
     resolved = tuple(dataclasses.replace(query, types=types) for query in resolved)
+    resolved = _with_partitions(resolved, scene, partitions or AskedPartitions())
     resolved = _with_tables(resolved, scene, volume, publish=publish, limit=limit)
     return ExtractionPlan(
         run_id=run_id,
@@ -212,18 +216,40 @@ def _resolve_all(scene: _Scene, chosen: Sequence[QueryFile]) -> tuple[tuple[Reso
     return tuple(resolution.query for resolution in resolutions if resolution.query), warnings
 
 
+def _with_partitions(
+    queries: Sequence[ResolvedQuery], scene: _Scene, asked: AskedPartitions
+) -> tuple[ResolvedQuery, ...]:
+    """Add to each query in how many ranges it is read."""
+    config = scene.config.partitions
+    _require_queries(scene, config.places, "partitions")
+    try:
+        found = tuple(dataclasses.replace(query, partitions=asked.over(config.of(query.name))) for query in queries)
+    except ValueError as exc:
+        raise UsageError(f"--partitions: {exc}.") from exc
+    if (asked.key or asked.lock) and all(query.partitions.is_whole for query in found):
+        raise UsageError(
+            "A partition key or lock was given, and nothing is split.", hint="Add --partitions auto, or a number."
+        )
+    return found
+
+
+def _require_queries(scene: _Scene, places: Mapping[str, Place], *keys: str) -> None:
+    """`SettingsError` where keys of the YAML name a query that the country has not."""
+    known = scene.folder.of_country(scene.config.country)
+    strays = [
+        f"{place}: {name} is no query of {scene.config.country}" for name, place in places.items() if name not in known
+    ]
+    if strays:
+        mended = " or ".join(f"`{key}:`" for key in keys)
+        raise SettingsError("; ".join(strays) + ".", hint=f"Mend {mended}.")
+
+
 def _with_tables(
     queries: Sequence[ResolvedQuery], scene: _Scene, volume: Destination, *, publish: bool | None, limit: int | None
 ) -> tuple[ResolvedQuery, ...]:
     """Add to each query the table that it becomes, and see that no table is asked for twice."""
     config = scene.config.publishing
-    strays = [
-        f"{place}: {name} is no query of {scene.config.country}"
-        for name, place in config.places.items()
-        if name not in scene.folder.of_country(scene.config.country)
-    ]
-    if strays:
-        raise SettingsError("; ".join(strays) + ".", hint="Mend `publish:` or `incremental:`.")
+    _require_queries(scene, config.places, "publish", "incremental")
     if not (config.wanted if publish is None else publish):
         return tuple(queries)
     if limit is not None:

@@ -122,6 +122,13 @@ class SqlServerConnection(Protocol):
         """
         ...
 
+    def locked(self, sql: str, wait_s: float) -> AbstractContextManager[None]:
+        """Hold the locks that a small SELECT with lock hints takes, until the context ends.
+
+        `SourceError` where others hold it for `wait_s` seconds.
+        """
+        ...
+
     def ask(self, sql: str, parameters: Sequence[BoundParameter] = ()) -> list[dict[str, Any]]:
         """Run a small SELECT, with typed `@name` parameters, and return its rows by column name."""
         ...

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 import stamina
 import structlog
 
-from sql_databricks_bridge.core.extractor import Extraction, Sizes, first_line
+from sql_databricks_bridge.core.extractor import Extraction, Reader, Sizes, first_line
 from sql_databricks_bridge.core.layout import AttemptFolder
-from sql_databricks_bridge.core.manifest import Manifest
+from sql_databricks_bridge.core.manifest import Manifest, ManifestIncrement, ManifestPartitions, ManifestPublication
+from sql_databricks_bridge.core.partitions import Split, Whole, split
+from sql_databricks_bridge.core.partitions.readers import connections_of
 from sql_databricks_bridge.core.ports import Lakehouse, SqlServer, SqlServerConnection
 from sql_databricks_bridge.core.progress import Meter, Reporter
 from sql_databricks_bridge.core.publishing import DIGESTS_NAME, TableRun
@@ -197,23 +200,72 @@ class QueryTask:
         """Stream the query into the landing folder; with a table, what is to go into it, all in one view."""
         started_at = dt.datetime.now(dt.UTC)
         self._check_cancelled()
+        divided = self._divided(connection)
+        if divided is not None:
+            return self._extracted_by_ranges(connection, table, divided, started_at)
         if table is None:
             asked = shape(connection, self._query)
-            self._warnings = asked.warnings
-            schema = asked.schema
-            doubts = self._stream(connection, asked.query, schema)
-            return manifest_of(
-                self._context.plan, self._query, connection, schema, self._landing.parts, started_at, doubtful=doubts
-            )
+            self._warnings += asked.warnings
+            doubts = self._stream([Reader(connection, asked.query)], asked.schema)
+            return self._manifest(connection, asked.schema, started_at, doubts)
         with connection.view():
             asked = shape(connection, self._query)
             choice = table.choose(connection, asked)
-            self._warnings = (*asked.warnings, *choice.way.warnings)
+            self._warnings += (*asked.warnings, *choice.way.warnings)
             schema = asked.of(connection, choice.query).schema
-            doubts = self._stream(connection, choice.query, schema)
+            doubts = self._stream([Reader(connection, choice.query)], schema)
         digests = choice.way.digests
         path = None if digests is None else self._landing.attach(DIGESTS_NAME, digests)
         increment, publication = table.told(choice, path)
+        return self._manifest(connection, schema, started_at, doubts, increment=increment, publication=publication)
+
+    def _divided(self, connection: SqlServerConnection) -> Split | None:
+        """The ranges that the query is read in; None for one piece, and why, where ranges were asked for."""
+        wanted = self._query.partitions
+        if wanted.is_whole or (wanted.count is None and self._context.plan.limit is not None):
+            return None
+        if self._context.plan.limit is not None:
+            found: Split | Whole = Whole("its rows are limited")
+        elif self._query.publish is not None and self._query.publish.incremental is not None:
+            found = Whole("increments are of one view")
+        else:
+            with connection.view():
+                found = split(connection, self._query, connection.describe(self._query))
+        if isinstance(found, Split):
+            return found
+        log.info("query.whole", query=self._query.name, reason=found.reason)
+        if wanted.count is not None:
+            self._warnings += (f"read in one piece: {found.reason}",)
+        return None
+
+    def _extracted_by_ranges(
+        self, connection: SqlServerConnection, table: TableRun | None, divided: Split, started_at: dt.datetime
+    ) -> Manifest:
+        with connections_of(divided, self._query, connection, self._connect_another) as connections:
+            asked = shape(connection, self._query)
+            choice = None if table is None else table.choose(connection, asked)
+            self._warnings += asked.warnings if choice is None else (*asked.warnings, *choice.way.warnings)
+            readers = [
+                Reader(each, shape(each, query).query)
+                for each, query in zip(connections.all, divided.queries, strict=True)
+            ]
+            doubts = self._stream(readers, asked.schema)
+            levels = sorted({each.isolation for each in connections.all})
+        told = ManifestPartitions(len(readers), divided.key, connections.one_view)
+        _, publication = (None, None) if table is None or choice is None else table.told(choice, None)
+        manifest = self._manifest(connection, asked.schema, started_at, doubts, publication=publication)
+        return dataclasses.replace(manifest, partitions=told, isolation=levels[0])
+
+    def _manifest(
+        self,
+        connection: SqlServerConnection,
+        schema: LandedSchema,
+        started_at: dt.datetime,
+        doubts: frozenset[str],
+        *,
+        increment: ManifestIncrement | None = None,
+        publication: ManifestPublication | None = None,
+    ) -> Manifest:
         return manifest_of(
             self._context.plan,
             self._query,
@@ -226,15 +278,14 @@ class QueryTask:
             publication=publication,
         )
 
-    def _stream(self, connection: SqlServerConnection, query: ResolvedQuery, schema: LandedSchema) -> frozenset[str]:
+    def _stream(self, readers: Sequence[Reader], schema: LandedSchema) -> frozenset[str]:
         """Land the rows; returns the columns that may hold something else than SQL Server does."""
         spool = self._context.spool / self._query.name
         self._check_cancelled()
         self._landing.open()
         spool.mkdir()
         extraction = Extraction(
-            connection,
-            query,
+            readers,
             self._landing,
             spool=spool,
             sizes=self._context.options.sizes,
@@ -267,9 +318,12 @@ class QueryTask:
     def _connect(self) -> SqlServerConnection:
         self._connecting = True
         try:
-            return self._connect_with_retries()
+            connection = self._connect_with_retries()
         finally:
             self._connecting = False
+        with self._lock:
+            self._connection = connection
+        return connection
 
     def _connect_with_retries(self) -> SqlServerConnection:
         plan = self._context.plan
@@ -285,9 +339,11 @@ class QueryTask:
                 except SourceSignInError as exc:
                     self._context.refused.append(exc)
                     raise
-                with self._lock:
-                    self._connection = connection
         return connection
+
+    def _connect_another(self) -> SqlServerConnection:
+        """One more, for a range of the query."""
+        return self._connect_with_retries()
 
     def _worth_a_retry(self, exc: Exception) -> bool:
         return isinstance(exc, Transient) and not self._cancelled.is_set()

@@ -15,6 +15,7 @@ from sql_databricks_bridge.core.manifest import (
     ManifestLoss,
     ManifestParameter,
     ManifestPart,
+    ManifestPartitions,
     ManifestPublication,
 )
 from sql_databricks_bridge.core.param_resolver import shown_value
@@ -34,6 +35,7 @@ def manifest_of(
     doubtful: Collection[str] = (),
     increment: ManifestIncrement | None = None,
     publication: ManifestPublication | None = None,
+    partitions: ManifestPartitions | None = None,
 ) -> Manifest:
     """Put together the manifest of a query whose parts are all uploaded; it is finished now.
 
@@ -67,6 +69,7 @@ def manifest_of(
         tool_version=sql_databricks_bridge.__version__,
         increment=increment,
         publication=publication,
+        partitions=partitions,
     )
 
 

@@ -195,6 +195,18 @@ class MssqlConnection:
             self._viewing = False
             self._end_query()
 
+    @contextmanager
+    def locked(self, sql: str, wait_s: float) -> Iterator[None]:
+        """Hold the locks that a small SELECT with lock hints takes; for a connection that does nothing else."""
+        self._session.run(f"SET LOCK_TIMEOUT {int(wait_s * 1000)}")
+        self._set_isolation(_READ_COMMITTED)
+        self._session.begin()
+        try:
+            self._session.rows(*dynamic(sql))
+            yield
+        finally:
+            self._session.rollback()
+
     def ask(self, sql: str, parameters: Sequence[BoundParameter] = ()) -> list[dict[str, Any]]:
         """Run a small SELECT, with typed `@name` parameters, and return its rows by column name."""
         batch, bound = dynamic(sql, parameters)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.partitions import Partitioning
 from sql_databricks_bridge.models.publishing import Publication, PublicationOutcome
 from sql_databricks_bridge.models.type_policies import TypePolicies
 
@@ -56,7 +57,8 @@ class BoundParameter:
 class ResolvedQuery:
     """A query ready to be sent. `sql` is one SELECT whose line n is line n of `file`.
 
-    `publish` says which table its rows become, None where they only land; `types` in which forms values land.
+    `publish` says which table its rows become, None where they only land; `types` in which forms values land,
+    `partitions` whether it is read in several ranges at once.
     """
 
     name: str
@@ -67,6 +69,7 @@ class ResolvedQuery:
     parameters: tuple[BoundParameter, ...] = ()
     publish: Publication | None = None
     types: TypePolicies = field(default_factory=TypePolicies)
+    partitions: Partitioning = field(default_factory=Partitioning)
 
 
 @dataclass(frozen=True, slots=True)

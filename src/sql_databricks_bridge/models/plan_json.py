@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sql_databricks_bridge.errors import JobError, UsageError
 from sql_databricks_bridge.models.jobs import BoundParameter, ExtractionPlan, Placeholder, ResolvedQuery
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.partitions import Partitioning
 from sql_databricks_bridge.models.publishing import DriftPolicy, Incremental, IncrementKind, Publication
 from sql_databricks_bridge.models.tables import SourceName
 from sql_databricks_bridge.models.type_policies import POLICIES, TypePolicies
@@ -94,6 +95,11 @@ def _query_document(query: ResolvedQuery) -> dict[str, object]:
         ],
         "publish": None if query.publish is None else _publication_document(query.publish),
         "types": {"chosen": dict(query.types.chosen), "strict": query.types.strict},
+        "partitions": {
+            "count": query.partitions.count,
+            "key": list(query.partitions.key),
+            "lock": query.partitions.lock,
+        },
     }
 
 
@@ -133,6 +139,10 @@ def _query(document: object, where: str) -> ResolvedQuery:
         ),
         publish=found.optional("publish", lambda name: _publication(found.take(name), f"{where}.publish")),
         types=_types(found.take("types"), f"{where}.types"),
+        # An earlier version's plan says nothing of them.
+        partitions=_partitions(found.take("partitions"), f"{where}.partitions")
+        if "partitions" in found.rest
+        else Partitioning(),
     )
     found.end()
     return query
@@ -163,6 +173,17 @@ def _types(document: object, where: str) -> TypePolicies:
     types = TypePolicies(policies, strict=found.flag("strict"))
     found.end()
     return types
+
+
+def _partitions(document: object, where: str) -> Partitioning:
+    found = _Fields(document, where)
+    partitions = Partitioning(
+        found.optional("count", found.integer),
+        found.texts("key"),
+        lock=found.flag("lock"),
+    )
+    found.end()
+    return partitions
 
 
 def _incremental(document: object, where: str) -> Incremental:

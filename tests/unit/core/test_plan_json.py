@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sql_databricks_bridge.errors import JobError
 from sql_databricks_bridge.models.jobs import BoundParameter, ExtractionPlan, Placeholder, ResolvedQuery
 from sql_databricks_bridge.models.names import Destination
+from sql_databricks_bridge.models.partitions import Partitioning
 from sql_databricks_bridge.models.plan_json import dump_plan, load_plan
 from sql_databricks_bridge.models.publishing import DriftPolicy, Incremental, IncrementKind, Publication
 from sql_databricks_bridge.models.tables import SourceName
@@ -71,6 +72,16 @@ def test_how_a_query_is_published_is_kept_too(kind: IncrementKind | None) -> Non
     query = ResolvedQuery("q", "q.sql", "SELECT 1", "00", publish=publication)
     plan = ExtractionPlan("r1", "co", Destination("c", "s", "v"), (query,), "db")
     assert load_plan(dump_plan(plan)) == plan
+
+
+@pytest.mark.parametrize("partitions", [Partitioning(), Partitioning(None), Partitioning(8, ("a", "B c"), lock=True)])
+def test_in_how_many_ranges_a_query_is_read_is_kept_too(partitions: Partitioning) -> None:
+    query = ResolvedQuery("q", "q.sql", "SELECT 1", "00", partitions=partitions)
+    text = dump_plan(ExtractionPlan("r1", "co", Destination("c", "s", "v"), (query,), "db"))
+    assert load_plan(text).queries[0].partitions == partitions
+    before = json.loads(text)
+    del before["queries"][0]["partitions"]
+    assert load_plan(json.dumps(before)).queries[0].partitions.is_whole, "a plan of the version before"
 
 
 def plan_with(value: object) -> ExtractionPlan:

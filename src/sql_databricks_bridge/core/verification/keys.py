@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from sqlglot import Token
-
-from sql_databricks_bridge.core.outermost import word
 from sql_databricks_bridge.core.ports import SqlServerConnection
-from sql_databricks_bridge.core.sql_tokens import Unclosed, tokenize
+from sql_databricks_bridge.core.single_table import single_table
 from sql_databricks_bridge.models.jobs import BoundParameter, ResolvedQuery
 from sql_databricks_bridge.models.tables import find_named
 
@@ -20,8 +17,6 @@ INNER JOIN sys.columns AS c ON c.object_id = x.object_id AND c.column_id = x.col
 WHERE i.object_id = OBJECT_ID(@table) AND i.is_unique = 1 AND i.has_filter = 0 AND x.is_included_column = 0
 ORDER BY i.index_id, x.key_ordinal
 """
-_NOT_PLAIN = frozenset({"WITH", "JOIN", "APPLY", "UNION", "EXCEPT", "INTERSECT", "PIVOT", "UNPIVOT"})
-_BEHIND_FROM = frozenset({"WHERE", "ORDER BY", "ORDER", "OPTION"})
 
 
 def detected_key(connection: SqlServerConnection, query: ResolvedQuery, columns: Collection[str]) -> tuple[str, ...]:
@@ -30,40 +25,13 @@ def detected_key(connection: SqlServerConnection, query: ResolvedQuery, columns:
     A column that the query gives another's name misleads it: ranges are worse then, and keys are named that are none;
     what is equal and what differs stays right.
     """
-    table = _only_table(query.sql)
+    table = single_table(query.sql)
     if table is None:
         return ()
     found: dict[tuple[bool, int], list[str]] = {}
-    for row in connection.ask(_UNIQUE, (BoundParameter("table", "nvarchar(600)", table),)):
+    for row in connection.ask(_UNIQUE, (BoundParameter("table", "nvarchar(600)", table.name),)):
         found.setdefault((not row["is_primary"], int(row["index"])), []).append(str(row["name"]))
     fitting = {at: key for at, key in found.items() if all(find_named(name, columns) is not None for name in key)}
     primary = [key for (is_other, _), key in fitting.items() if not is_other]
     (key,) = primary or (list(fitting.values()) if len(fitting) == 1 else [[]])
     return tuple(key)
-
-
-def _only_table(sql: str) -> str | None:
-    """The table's name as the query writes it; None for anything but SELECT ... FROM table WHERE ..."""
-    try:
-        tokens = tokenize(sql)
-    except Unclosed:
-        return None
-    words = [word(token) for token in tokens]
-    if words[:1] != ["SELECT"] or words.count("SELECT") != 1 or words.count("FROM") != 1:
-        return None
-    start = words.index("FROM") + 1
-    ends = [at for at in range(start, len(words)) if words[at] in _BEHIND_FROM or words[at] == ";"]
-    end = ends[0] if ends else len(words)
-    if any(each in ("(", ",") or each.split(" ")[-1] in _NOT_PLAIN for each in words[start:end]):
-        return None
-    if any(each.split(" ")[0] in ("GROUP", "UNION", "EXCEPT", "INTERSECT") for each in words[start:]):
-        return None
-    return _name(sql, tokens[start:end], words[start:end])
-
-
-def _name(sql: str, tokens: Sequence[Token], words: Sequence[str]) -> str | None:
-    """The dotted name that the tokens begin with."""
-    last = 0
-    while last + 2 < len(tokens) and words[last + 1] == ".":
-        last += 2
-    return sql[tokens[0].start : tokens[last].end + 1] if tokens else None

@@ -75,9 +75,11 @@ class FromBinder:
                 if cte.level is not None:
                     source.table_id, source.rowid = -1, cte.alias
                 self._add(scope, source, node.line)
+                _require_no_sample(node)
                 return f"{cte.alias} {alias}"
         view = self.env.system_view(parts)
         if view is not None:
+            _require_no_sample(node)
             sql, columns = view
             offered = [SourceColumn(c.name, f"{alias}.{c.sql}", c.type, c.nullable) for c in columns]
             self._add(scope, Source(alias, _qualifiers(node), offered), node.line)
@@ -91,10 +93,11 @@ class FromBinder:
             return self._view(node, defined, alias, scope)
         self._add(scope, table_source(table, alias, node), node.line)
         self.note(table, node.hints, node.line, scope)
-        return f"{table.pg} {alias}"
+        return f"{table.pg} {alias}{_sampled(node)}"
 
     def _view(self, node: n.TableName, view: ViewDefinition, alias: str, scope: Scope) -> str:
         """A view is its query, bound in the view's own database."""
+        _require_no_sample(node)
         if node.hints:
             raise unsupported("table hints on a view", node.line)
         if view.database.lower() != self.env.database.lower():
@@ -305,3 +308,16 @@ def table_source(table: Table, alias: str, node: n.TableName) -> Source:
         for c in table.columns
     ]
     return Source(alias, _qualifiers(node, table), columns, table.id, f"{alias}.ctid")
+
+
+def _require_no_sample(node: n.TableName) -> None:
+    if node.sample is not None:
+        raise error(494, "The TABLESAMPLE clause can only be used with local tables.", line=node.line)
+
+
+def _sampled(node: n.TableName) -> str:
+    """PostgreSQL's, which takes pages too."""
+    if node.sample is None:
+        return ""
+    percent, seed = node.sample
+    return f" TABLESAMPLE SYSTEM ({percent})" + ("" if seed is None else f" REPEATABLE ({seed})")

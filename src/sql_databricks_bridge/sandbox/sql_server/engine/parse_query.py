@@ -22,6 +22,7 @@ _HINTS_WITHOUT_EFFECT = frozenset(
         "KEEPDEFAULTS",
     ]
 )
+_NO_ALIASES = frozenset({"OUTPUT", "WINDOW", "USING", "TABLESAMPLE"})
 _HINTS_WITH_EFFECT = frozenset(
     [
         "UPDLOCK",
@@ -378,10 +379,35 @@ class QueryParser(ExpressionParser):
                 return parse_tracking.change_table(self, line)
         if self.at_op("(") and not self._at_bare_hint():
             return self._function_table(name, line)
-        table = n.TableName(line, name, self._table_alias(), self.hints())
+        given = self._table_alias()
+        sample = self._sample()
+        table = n.TableName(line, name, given, self.hints(), sample)
         if table.alias is None:
             table.alias = self._table_alias()
         return table
+
+    def _sample(self) -> tuple[str, str | None] | None:
+        """TABLESAMPLE [SYSTEM] (n PERCENT) [REPEATABLE (seed)] ("FROM clause plus JOIN, APPLY, PIVOT")."""
+        if not self.accept("TABLESAMPLE"):
+            return None
+        self.accept("SYSTEM")
+        self.expect_op("(")
+        percent = self._number()
+        if self.at("ROWS"):
+            raise self.refuse("TABLESAMPLE (n ROWS)")
+        self.expect("PERCENT")
+        self.expect_op(")")
+        if not self.accept("REPEATABLE"):
+            return percent, None
+        self.expect_op("(")
+        seed = self._number()
+        self.expect_op(")")
+        return percent, seed
+
+    def _number(self) -> str:
+        if not self.token.text.replace(".", "", 1).isdigit():
+            raise self.refuse("TABLESAMPLE and REPEATABLE of anything but a number")
+        return self.advance().text
 
     def _at_bare_hint(self) -> bool:
         """FROM t (NOLOCK): a hint without WITH ("Table hints (Transact-SQL)")."""
@@ -398,7 +424,7 @@ class QueryParser(ExpressionParser):
     def _table_alias(self) -> str | None:
         if self.accept("AS"):
             return self.name()
-        return self.name() if self.at_name() and self.token.upper not in ("OUTPUT", "WINDOW", "USING") else None
+        return self.name() if self.at_name() and self.token.upper not in _NO_ALIASES else None
 
     def hints(self) -> tuple[str, ...]:
         """WITH (NOLOCK, ...); hints whose meaning the engine honours are returned."""

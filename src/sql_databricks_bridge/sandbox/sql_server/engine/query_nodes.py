@@ -238,6 +238,7 @@ class TableName(Node):
     parts: tuple[str, ...]
     alias: str | None = None
     hints: tuple[str, ...] = ()
+    sample: tuple[str, str | None] | None = None  # TABLESAMPLE: per cent of the pages, and the seed
 
 
 @dataclass(slots=True)
