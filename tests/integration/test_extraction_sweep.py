@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,6 +96,23 @@ class Volume:
 @pytest.fixture
 def volume(lakehouse: Lakehouse, destination: Destination, country: str, tmp_path: Path) -> Volume:
     return Volume(lakehouse, destination, country, tmp_path)
+
+
+def test_parts_that_go_up_at_once_have_numbers_of_their_own(volume: Volume) -> None:
+    """Each file is the one that its entry tells, and entries are in their numbers' order."""
+    folder = AttemptFolder(volume.destination, volume.country, "q", "20260101T000000-many", 1)
+    landing = Landing(volume.lakehouse, folder)
+    landing.open()
+    volume.spool.joinpath("many").mkdir()
+    writer = PartWriter(volume.spool / "many", pa.schema([("a", pa.int32())]), part_bytes=1, row_group_bytes=1)
+    written = [writer.write(pa.record_batch({"a": pa.array([n] * (n + 1), pa.int32())})) for n in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(landing.upload, [part for part in written if part is not None]))
+    assert [part.file for part in landing.parts] == [f"part-{n:05d}.parquet" for n in range(12)]
+    assert sorted(part.rows for part in landing.parts) == list(range(1, 13))
+    for part in landing.parts:
+        content = volume.lakehouse.read(f"{folder.path}/{part.file}")
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (part.size_bytes, part.sha256)
 
 
 def test_the_newest_published_run_of_each_query_is_found(volume: Volume) -> None:

@@ -24,7 +24,8 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bounds, all in bytes of Arrow except `waiting_parts_bytes` (Parquet bytes in the spool, not yet uploaded).
+    """Bounds, in bytes of Arrow, `waiting_parts_bytes` in bytes of Parquet in the spool, not yet uploaded; so many
+    `uploads` of parts are under way at once.
 
     A process with one query under way stays below 280 MiB with these, half of which is libraries (m); a result of 200
     nvarchar(4000) columns takes 300, because the driver binds buffers of their declared size.
@@ -35,6 +36,7 @@ class Sizes:
     row_group_bytes: int = 16 * MIB
     part_bytes: int = 128 * MIB
     waiting_parts_bytes: int = 256 * MIB
+    uploads: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Extraction:
         first, *others = self._readers
         works: list[tuple[str, Callable[[], None]]] = [
             ("encode", lambda: self._encode(schema)),
-            ("upload", self._upload),
+            *(("upload", self._upload) for _ in range(self._sizes.uploads)),
             *((f"fetch {n}", partial(self._fetch, reader, schema)) for n, reader in enumerate(others, 2)),
         ]
         stages = [
@@ -169,7 +171,8 @@ class Extraction:
     def _upload(self) -> None:
         for part in self._parts:
             entry = self._landing.upload(part)
-            self._meter.uploaded(entry.size_bytes)
+            with self._lock:
+                self._meter.uploaded(entry.size_bytes)
 
 
 def first_line(error: BaseException) -> str:

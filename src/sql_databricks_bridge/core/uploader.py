@@ -42,7 +42,7 @@ class Published:
 
 
 class Landing:
-    """Uploads the parts of one attempt and publishes them. For one thread at a time.
+    """Uploads the parts of one attempt, several at once, and publishes them; the rest is for one thread.
 
     With a `fence` another process may take the run over, and believes the manifest that it finds: so one that may have
     been written stays, whatever became of the answer. Without one it is taken away where writing it failed.
@@ -55,7 +55,15 @@ class Landing:
         self._may_count = False
         self._mine: list[str] = []
         self._is_mine = False
-        self.parts: list[ManifestPart] = []
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._uploaded: dict[int, ManifestPart] = {}
+
+    @property
+    def parts(self) -> tuple[ManifestPart, ...]:
+        """What is uploaded, by number."""
+        with self._lock:
+            return tuple(self._uploaded[number] for number in sorted(self._uploaded))
 
     @property
     def is_open(self) -> bool:
@@ -72,10 +80,13 @@ class Landing:
         self._is_mine = True
 
     def upload(self, part: SpooledPart) -> ManifestPart:
-        """Upload a part and remove it from the spool."""
-        name = f"part-{len(self.parts):05d}.parquet"
-        path = f"{self._folder.path}/{name}"
-        self._mine.append(path)
+        """Upload a part and remove it from the spool; from any thread."""
+        with self._lock:
+            number = self._begun
+            self._begun += 1
+            name = f"part-{number:05d}.parquet"
+            path = f"{self._folder.path}/{name}"
+            self._mine.append(path)
         try:
             self._lakehouse.upload(path, part.path)
         except AlreadyExists:
@@ -83,7 +94,8 @@ class Landing:
             raise
         part.path.unlink(missing_ok=True)
         entry = ManifestPart(name, part.rows, part.size_bytes, part.sha256)
-        self.parts.append(entry)
+        with self._lock:
+            self._uploaded[number] = entry
         return entry
 
     def attach(self, name: str, content: bytes) -> str:
