@@ -1,5 +1,5 @@
 # The one way to do each thing; CI runs the same targets.
-.PHONY: help setup lint test proof demo bench docs lock clean
+.PHONY: help setup lint test proof demo bench docs dist lock clean
 PY := .venv/bin/python
 # Tests run on two workers, each with stand-ins of its own; one after the other where they share a real server.
 WORKERS ?= $(if $(SQLSERVER_HOST)$(DATABRICKS_HOST),0,2)
@@ -34,6 +34,12 @@ bench: setup    ## measure speed and memory as ratios
 docs: setup     ## build the documentation into build/docs
 	.venv/bin/python -m sql_databricks_bridge.core.type_docs docs/types.md
 	.venv/bin/mkdocs build --strict --quiet
+
+dist: setup     ## build wheels and sdists into dist/, install them in a clean environment, run the demo there
+	rm -rf dist
+	$(PY) -m hatchling build -d dist
+	cd sdk && ../$(PY) -m hatchling build -d ../dist
+	bash tools/check_dist.sh
 
 lock: setup     ## make requirements.lock anew from pyproject.toml
 	bash tools/lock.sh
