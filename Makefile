@@ -1,6 +1,8 @@
 # The one way to do each thing; CI runs the same targets.
 .PHONY: help setup lint test proof demo bench docs dist lock clean
 PY := .venv/bin/python
+# What kustomize reads itself, patches and kinds that Kubernetes has not are left to the tests.
+MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml)) $(wildcard deploy/kubernetes/overlays/*/volume-claim.yaml)
 # Tests run on two workers, each with stand-ins of its own; one after the other where they share a real server.
 WORKERS ?= $(if $(SQLSERVER_HOST)$(DATABRICKS_HOST),0,2)
 
@@ -10,11 +12,13 @@ help:           ## show this list
 setup:          ## make .venv with locked packages, and install the system libraries that the driver needs
 	@bash tools/setup.sh
 
-lint: setup     ## ruff, mypy (strict), import rules
+lint: setup     ## ruff, mypy (strict), import rules, Dockerfile, Kubernetes manifests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+	.venv/bin/hadolint Dockerfile
+	.venv/bin/kubernetes-validate --strict $(MANIFESTS)
 
 test: setup     ## every test, on the sandbox or on the servers that the environment names
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
