@@ -29,11 +29,8 @@ proof: setup    ## the long campaigns whole: kills, racing pollers, outages (`ma
 demo: setup     ## the whole show on the sandbox, both ways: 336,776 flights out, three events back
 	.venv/bin/bridge demo
 
-bench: setup    ## measure speed and memory as ratios
-	$(PY) -m benchmarks.extract --json build/bench/extract.json
-	$(PY) -m benchmarks.apply --json build/bench/apply.json
-	$(PY) -m benchmarks.service --json build/bench/service.json
-	$(PY) -m benchmarks.incremental --json build/bench/incremental.json
+bench: setup    ## measure speed and memory as ratios, into build/bench/latest.json, .md and .svg
+	$(PY) -m benchmarks
 
 docs: setup     ## build the documentation into build/docs
 	.venv/bin/python -m sql_databricks_bridge.core.type_docs docs/types.md
