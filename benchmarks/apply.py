@@ -55,7 +55,7 @@ TARGET = """
     qty smallint NOT NULL, note nvarchar(60) NULL, region char(3) NOT NULL
 """
 KEYED_ROWS = 100_000
-SMALL_EVENTS, SMALL_TABLES, SMALL_ROWS = 100, 10, 10
+SMALL_EVENTS, SMALL_TABLES, SMALL_ROWS = 100, 20, 10
 FEW_LOADS = 20
 _EVENTS = "bench_events"
 
