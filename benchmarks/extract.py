@@ -81,12 +81,13 @@ def main() -> None:
     if options.contestant:
         print(json.dumps(asdict(_be(options.contestant, options.query))))
         return
-    _with_servers(options)
+    with_servers(lambda environment: _measure(options, environment))
 
 
-def _with_servers(options: argparse.Namespace) -> None:
+def with_servers(measure: Callable[[Mapping[str, str]], None]) -> None:
+    """Measure on the servers that the environment names, else on a sandbox."""
     if os.environ.get("SQLSERVER_HOST"):
-        _measure(options, dict(os.environ))
+        measure(dict(os.environ))
         return
     from sql_databricks_bridge.sandbox.launcher import Sandbox, SandboxOptions
 
@@ -95,7 +96,7 @@ def _with_servers(options: argparse.Namespace) -> None:
         with Sandbox(SandboxOptions(Path(folder))) as sandbox:
             # Without TLS: it costs all contestants the same and would hide the differences.
             environment = {**os.environ, **sandbox.environment, "SQLSERVER_ENCRYPT": "no", "BRIDGE_ENV_FILE": ""}
-            _measure(options, environment)
+            measure(environment)
 
 
 def _measure(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
@@ -109,7 +110,7 @@ def _measure(options: argparse.Namespace, environment: Mapping[str, str]) -> Non
             if copies <= 3:
                 contestants += ["as_is", "lossy7", "exact7"] + ["rowwise"] * (turn < options.rowwise_rounds)
             for contestant in contestants:
-                measure = _run(contestant, _DIGITS.format(query) if "7" in contestant else query, environment)
+                measure = run(contestant, _DIGITS.format(query) if "7" in contestant else query, environment)
                 results.append(measure)
                 print(
                     f"{contestant:8} {measure.rows:>9,} rows {measure.rows / measure.wall_s:>10,.0f} rows/s"
@@ -131,7 +132,8 @@ def prepare(environment: Mapping[str, str], table: str, copies: int, key: str | 
         connection.commit()
 
 
-def _run(contestant: str, query: str, environment: Mapping[str, str]) -> Measure:
+def run(contestant: str, query: str, environment: Mapping[str, str]) -> Measure:
+    """One contestant in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.extract", "--as", contestant, "--query", query],
         env=dict(environment),
@@ -143,13 +145,13 @@ def _run(contestant: str, query: str, environment: Mapping[str, str]) -> Measure
 
 
 def _be(contestant: str, query: str) -> Measure:
-    run = (  # imports and sign-in happen before the clock starts
+    work = (  # imports and sign-in happen before the clock starts
         resolved_run(query, _POLICIES[contestant])
         if contestant in _POLICIES
         else {"drain": _drain, "rowwise": _rowwise}[contestant](query)
     )
     began, usage = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-    rows = run()
+    rows = work()
     wall, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     cpu = (used.ru_utime + used.ru_stime) - (usage.ru_utime + usage.ru_stime)
     return Measure(contestant, rows, wall, cpu, used.ru_maxrss / 1024)
