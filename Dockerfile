@@ -5,10 +5,10 @@
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-COPY requirements-build.lock requirements-runtime.lock ./
+COPY deploy/image/build.lock deploy/image/runtime.lock ./
 RUN python -m venv /opt/hatch && python -m venv /opt/bridge \
-    && /opt/hatch/bin/pip install --require-hashes --only-binary=:all: -r requirements-build.lock \
-    && /opt/bridge/bin/pip install --no-compile --require-hashes --only-binary=:all: -r requirements-runtime.lock
+    && /opt/hatch/bin/pip install --require-hashes --only-binary=:all: -r build.lock \
+    && /opt/bridge/bin/pip install --no-compile --require-hashes --only-binary=:all: -r runtime.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY config/ config/
 COPY queries/ queries/

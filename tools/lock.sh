@@ -9,5 +9,5 @@ compile() {
         --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet "$@"
 }
 compile pyproject.toml --extra sandbox --extra dev --extra postgres --output-file requirements.lock "$@"
-compile pyproject.toml --extra postgres --constraints requirements.lock --output-file requirements-runtime.lock
-echo hatchling | compile - --constraints requirements.lock --output-file requirements-build.lock
+compile pyproject.toml --extra postgres --constraints requirements.lock --output-file deploy/image/runtime.lock
+echo hatchling | compile - --constraints requirements.lock --output-file deploy/image/build.lock

