@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from sql_databricks_bridge import __version__
@@ -22,6 +25,38 @@ COMMANDS = (
     ("demo",),
     ("version",),
 )
+
+
+HEAVY = {
+    "pyarrow",
+    "polars",
+    "numpy",
+    "databricks",
+    "mssql_python",
+    "fastapi",
+    "uvicorn",
+    "sqlglot",
+    "sqlalchemy",
+    "structlog",
+}
+TOLD = """
+import sys
+from sql_databricks_bridge.cli import commands
+sys.argv = ["bridge", *sys.argv[1:]]
+try:
+    commands.main()
+finally:
+    print(*sys.modules, sep="\\n", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("version",), ("extract", "--help")])
+def test_what_needs_no_server_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    """It starts at once: what moves data is imported by the commands that do."""
+    done = subprocess.run([sys.executable, "-c", TOLD, *arguments], capture_output=True, text=True, check=True)
+    modules = {name.partition(".")[0] for name in done.stderr.splitlines()}
+    assert "typer" in modules
+    assert not modules & HEAVY
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import structlog
 import typer
 
 from sql_databricks_bridge import composition
 from sql_databricks_bridge.cli import output
-
-log = structlog.get_logger(__name__)
 
 
 def serve(
@@ -29,9 +26,12 @@ def serve(
 
     One line on standard output says where it listens; the log goes to standard error.
     """
+    import structlog
+
     config = composition.settings("INFO")
     from sql_databricks_bridge.core import production
 
+    log = structlog.get_logger(__name__)
     for warning in production.check(config):
         log.warning("settings.insecure", what=warning)
     from sql_databricks_bridge.api import serving
