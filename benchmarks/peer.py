@@ -1,7 +1,8 @@
 """One other way from SQL Server to a Parquet file, in this process: `python peer.py NAME QUERY FILE`.
 
-It runs in the peers' environment, imports nothing of the bridge, and prints rows, seconds, CPU seconds and peak MiB as
-JSON. Imports are not in the time; sign-in is. The server is that of SQLSERVER_*.
+It runs in the peers' environment, imports nothing of the bridge, and prints rows, seconds (to the
+Volume, and to the local file), CPU seconds and peak MiB as JSON. Imports are not in the time. The servers are those of
+SQLSERVER_* and DATABRICKS_*.
 """
 
 from __future__ import annotations
@@ -135,19 +136,41 @@ def main() -> None:
     """Be one of them."""
     name, query, target = sys.argv[1:4]
     file = Path(target)
-    work = PEERS[name]()
+    work, upload = PEERS[name](), _uploader()
     began, before = time.perf_counter(), _cpu()
     work(query, file)
+    local = time.perf_counter() - began
+    upload(file)
     wall = time.perf_counter() - began
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    print(json.dumps({"rows": _rows(file), "wall_s": wall, "cpu_s": _cpu() - before, "peak_mib": peak}))
+    print(
+        json.dumps({"rows": _rows(file), "wall_s": wall, "local_s": local, "cpu_s": _cpu() - before, "peak_mib": peak})
+    )
+
+
+def _uploader() -> Callable[[Path], None]:
+    """What brings the files to the Volume, as the bridge does: without that they are where nobody reads them."""
+    from databricks.sdk import WorkspaceClient
+
+    client = WorkspaceClient(host=os.environ["DATABRICKS_HOST"], token=os.environ["DATABRICKS_TOKEN"], auth_type="pat")
+    volume = "/".join(os.environ[f"DATABRICKS_{part}"] for part in ("CATALOG", "SCHEMA", "VOLUME"))
+
+    def upload(file: Path) -> None:
+        for each in _files(file):
+            client.files.upload_from(f"/Volumes/{volume}/peers/{time.time_ns()}.parquet", str(each))
+
+    return upload
+
+
+def _files(file: Path) -> list[Path]:
+    found = [file] if file.is_file() else list(file.with_suffix("").rglob("*.parquet"))
+    return [each for each in found if not each.parent.name.startswith("_dlt")]
 
 
 def _rows(file: Path) -> int:
     import pyarrow.parquet as pq
 
-    files = [file] if file.is_file() else list(file.with_suffix("").rglob("*.parquet"))
-    return sum(pq.read_metadata(each).num_rows for each in files if "_dlt" not in str(each.parent.name))
+    return sum(pq.read_metadata(each).num_rows for each in _files(file))
 
 
 def _cpu() -> float:

@@ -1,6 +1,6 @@
 """Extraction against other tools: the same query to Parquet, same server, each in a process of its own, in turns.
 
-Peers write a local file, the bridge lands in a Volume: it does more. A peer that can't talk to the server is listed
+Peers write a local file and upload it, so that all of them end in the Volume. A peer that can't talk to the server is listed
 with its error. Their environment, build/bench/peers, is made from peers.txt, by hash. Run it with `make bench`.
 """
 
@@ -32,6 +32,8 @@ class Measure:
     contestant: str
     rows: int = 0
     wall_s: float = 0.0
+    local_s: float = 0.0
+    """Until the local file was there; the bridge has none."""
     cpu_s: float = 0.0
     peak_mib: float = 0.0
     error: str | None = None
@@ -75,7 +77,7 @@ def _measure(options: argparse.Namespace, environment: Mapping[str, str], proble
     failed: dict[str, str] = dict.fromkeys(PEERS, problem) if problem else {}
     for _ in range(options.rounds):
         own = extract.run("bridge", query, environment)
-        results.append(Measure(own.contestant, own.rows, own.wall_s, own.cpu_s, own.peak_mib))
+        results.append(Measure(own.contestant, own.rows, own.wall_s, cpu_s=own.cpu_s, peak_mib=own.peak_mib))
         for name in PEERS:
             if name in failed:
                 continue
@@ -109,16 +111,18 @@ def _peer(name: str, query: str, environment: Mapping[str, str]) -> Measure:
 
 def _report(results: list[Measure], file: Path | None) -> None:
     rates: dict[str, float] = {}
-    print("| contestant | rows/s | CPU s | peak MiB |\n|---|---:|---:|---:|")
+    print("| contestant | rows/s | to a local file | CPU s | peak MiB |\n|---|---:|---:|---:|---:|")
     for name in ("bridge", *PEERS):
         own = [each for each in results if each.contestant == name and each.error is None]
         errors = [each.error for each in results if each.contestant == name and each.error is not None]
         if errors or not own:
-            print(f"| {name} | {errors[0] if errors else ''} | | |")
+            print(f"| {name} | {errors[0] if errors else ''} | | | |")
             continue
         rates[name] = statistics.median(each.rows / each.wall_s for each in own)
         cpu, peak = (statistics.median(getattr(each, what) for each in own) for what in ("cpu_s", "peak_mib"))
-        print(f"| {name} | {rates[name]:,.0f} | {cpu:.2f} | {peak:.0f} |")
+        local = [each.rows / each.local_s for each in own if each.local_s]
+        shown = f"{statistics.median(local):,.0f}" if local else ""
+        print(f"| {name} | {rates[name]:,.0f} | {shown} | {cpu:.2f} | {peak:.0f} |")
     others = [rate for name, rate in rates.items() if name != "bridge"]
     extract.tell({"extract_vs_best_peer": rates["bridge"] / max(others)} if others else {}, results, file)
 
@@ -126,7 +130,8 @@ def _report(results: list[Measure], file: Path | None) -> None:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     password = os.environ.get("SQLSERVER_PASSWORD")
-    said = lines[-1][:300] if lines else "no word"
+    telling = [line for line in lines if "Error" in line or "rror:" in line] or lines or ["no word"]
+    said = telling[-1][:300]
     return said.replace(password, "***") if password else said
 
 
