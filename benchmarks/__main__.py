@@ -23,11 +23,11 @@ from benchmarks.chart import bars
 
 FOLDER = Path("build/bench")
 PARTS: Mapping[str, Sequence[str]] = {
-    "extract": ("--rounds", "3", "--copies", "3,18"),
+    "extract": ("--rounds", "2", "--copies", "3,18"),
     "peers": ("--rounds", "2"),
     "partitions": ("--rounds", "2"),
     "apply": (),
-    "incremental": (),
+    "incremental": ("--rounds", "2"),
     "service": (),
 }
 NAMES = {
