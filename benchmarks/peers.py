@@ -1,7 +1,7 @@
 """Extraction against other tools: the same query to Parquet, same server, each in a process of its own, in turns.
 
-Peers write a local file and upload it, so that all of them end in the Volume. A peer that can't talk to the server is listed
-with its error. Their environment, build/bench/peers, is made from peers.txt, by hash. Run it with `make bench`.
+Peers write a local file and upload it, so that all of them end in the Volume. A peer that can't talk to the server is
+listed with its error. Their environment, build/bench/peers, is made from peers.txt, by hash. Run it with `make bench`.
 """
 
 from __future__ import annotations
