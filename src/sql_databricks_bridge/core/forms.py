@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sql_databricks_bridge.core.ports import ResultColumn
-from sql_databricks_bridge.core.types import Origin, SqlServerType
+from sql_databricks_bridge.core.types import Origin, SqlServerType, is_utf8
 from sql_databricks_bridge.models.type_policies import Companion, Form, TypePolicies
 
 LOST_BASE_TYPE = "the type of each value is not kept"
 LOST_NINTH_DIGIT = "SQL Server writes 8 significant digits, and a float32 can need 9"
 LOST_COLLATION = "the collation of strings in it is not kept"
 
+_LONGEST_UNICODE = 4000
 _SEVENTH_DIGIT = "CONVERT(smallint, DATEPART(nanosecond, {0}) / 100 % 10)"
 _OFFSET = "CONVERT(smallint, DATEPART(tzoffset, {0}))"
 _SRID = "{0}.STSrid"
@@ -50,10 +51,21 @@ def outputs(column: ResultColumn, policies: TypePolicies) -> tuple[Output, ...]:
         found = SqlServerType.parse(column.sql_type)
     except ValueError:
         return (Output(column.name, Origin.as_driven(column)),)
+    if is_utf8(column):
+        return (_in_utf16(column, found),)
     policy = policies.of(found.name)
     if policy is None:
         return (Output(column.name, Origin.as_driven(column)),)
     return _OF_TYPE[found.name](column, found, policy)
+
+
+def _in_utf16(column: ResultColumn, found: SqlServerType) -> Output:
+    """Text in UTF-8 as nvarchar: the driver's Arrow may lose a character beyond U+FFFF of UTF-8, without a word (m).
+
+    It does where a row has a column of (max), which it reads in pieces. A byte of UTF-8 is one UTF-16 unit at most.
+    """
+    length = found.length if found.length is not None and 0 < found.length <= _LONGEST_UNICODE else "max"
+    return Output(column.name, Origin(column), f"CONVERT(nvarchar({length}), {{0}})")
 
 
 def _datetime2(column: ResultColumn, found: SqlServerType, policy: str) -> tuple[Output, ...]:

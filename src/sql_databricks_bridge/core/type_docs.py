@@ -131,7 +131,8 @@ Every Parquet field carries the SQL Server type in its metadata (`sqlserver.type
 `sqlserver.collation`, `sqlserver.user_type`), its form (`bridge.form`) or whose companion it is
 (`bridge.companion_of`); the manifest says the same. Where U+FFFD lands in a Unicode column, that is declared and warned
 about: the driver gives it, in silence, for half of a surrogate pair, which Arrow can't hold. A CLR type of your own
-lands as its serialized bytes. Unnamed columns, and names that differ only in case (Spark takes them for one), are
+lands as its serialized bytes. Text in UTF-8 (a collation of _UTF8) is asked for as nvarchar, since the driver may lose
+a character beyond U+FFFF of it. Unnamed columns, and names that differ only in case (Spark takes them for one), are
 refused.
 
 ## How values land

@@ -33,6 +33,7 @@ CLR_TYPES = frozenset({"hierarchyid", "geometry", "geography"})
 
 LOST_DIGIT = "the seventh fractional digit is not kept"
 DOUBTFUL = "it holds U+FFFD, which the driver also gives for half of a surrogate pair"
+LOST_PAIR = "the driver may lose a character beyond U+FFFF of text in UTF-8"
 LOST_OFFSET = "the offset is not kept: the value is its instant in UTC"
 
 _TEXTS = frozenset({"char", "varchar", "nchar", "nvarchar", "text", "ntext", "xml", "json"})
@@ -103,7 +104,14 @@ class Origin:
             return cls(column, Form.MICROSECONDS, losses=(LOST_DIGIT,))
         if name == "datetimeoffset":
             return cls(column, Form.UTC, losses=(LOST_OFFSET, *((LOST_DIGIT,) if scale == _MOST_DIGITS else ())))
+        if is_utf8(column):
+            return cls(column, losses=(LOST_PAIR,))
         return cls(column, Form.BYTES if name in CLR_TYPES else Form.PLAIN)
+
+
+def is_utf8(column: ResultColumn) -> bool:
+    """Whether it is char or varchar in UTF-8."""
+    return column.sql_type.startswith(("char", "varchar")) and (column.collation or "").upper().endswith("_UTF8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +182,10 @@ def doubtful(schema: LandedSchema, batch: pa.RecordBatch) -> frozenset[str]:
     """
     return frozenset(
         column.name
-        for column, array in zip(schema.columns, batch.columns, strict=True)
-        if column.sql_type.startswith(_UNICODE) and pc.any(pc.match_substring(array, "\ufffd")).as_py()
+        for column, origin, array in zip(schema.columns, schema.origins, batch.columns, strict=True)
+        if column.sql_type.startswith(_UNICODE)
+        and not is_utf8(origin.column)  # UTF-8 has no half of a pair
+        and pc.any(pc.match_substring(array, "\ufffd")).as_py()
     )
 
 

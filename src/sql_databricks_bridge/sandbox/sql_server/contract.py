@@ -60,6 +60,12 @@ class Collation:
     sort_id: int = 52
     codepage: str = "cp1252"
 
+    @property
+    def tds(self) -> bytes:
+        """Five bytes: 20 bits of LCID, flags from bit 16 up (four bits are shared), version, then the sort id."""
+        value = (self.lcid & 0xFFFFF) | (self.flags & 0xFFF) << 16 | (self.version & 0xF) << 28
+        return value.to_bytes(4, "little") + bytes((self.sort_id,))
+
 
 DEFAULT_COLLATION = Collation()
 

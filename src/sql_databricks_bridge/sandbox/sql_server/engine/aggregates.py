@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ..contract import MAX_LENGTH, SqlType
 from . import nodes as n
 from .bound import Ex, probe, value
+from .code_pages import bytes_text, counts_bytes, text_bytes
+from .collations import alphabet, key_kind
 from .convert import convert
 from .errors import error, unsupported
 from .functions import raw
@@ -24,7 +26,6 @@ from .types import (
     STRINGS,
     decimal,
     is_unicode,
-    key_kind,
     nvarchar,
 )
 from .typing_rules import key, needs_key, sort_keys, word_sort
@@ -226,9 +227,11 @@ def _min(b: B, node: n.Func, scope: Scope) -> Ex:
         )
     if t.name in STRINGS:
         kind = key_kind(t.collation)
-        if kind == "bin":
+        if kind == "bin" and is_unicode(t):
             return _agg(f"{pg}({ex.sql}){over}", t)
-        if kind != "ci":
+        if kind == "bin":
+            return _agg(bytes_text(f"{pg}({text_bytes(ex.sql, t)}){over}", t), t)
+        if kind != "ci" or alphabet(t.collation) != "latin":
             raise unsupported(f"{node.name} of strings under this collation", node.line)
         return _agg(f"tsql.{'word' if word_sort(t) else 'ci'}_{pg}({ex.sql}){over}", t)
     if t.name == "datetimeoffset":
@@ -265,6 +268,8 @@ def _string_agg(b: B, node: n.Func, scope: Scope) -> Ex:
         order = " ORDER BY " + ", ".join(keys)
     limit = MAX_LENGTH if ex.type.length == MAX_LENGTH else 4000 if is_unicode(ex.type) else 8000
     sql = f"string_agg({ex.sql}, coalesce({gap.sql}, ''){order})"
+    if limit != MAX_LENGTH and counts_bytes(ex.type):
+        raise unsupported("STRING_AGG of varchar of several bytes a character (CONVERT it to varchar(max))", node.line)
     if limit != MAX_LENGTH:
         sql = f"tsql.agg_limit({sql}, {limit})"
     return _agg(sql, SqlType("nvarchar" if is_unicode(ex.type) else "varchar", limit, collation=ex.type.collation))

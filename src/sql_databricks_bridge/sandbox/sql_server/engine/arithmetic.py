@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..contract import DEFAULT_COLLATION, MAX_LENGTH, SqlType
 from .bound import Ex, typed_null, value
+from .code_pages import cut, on_page_of
 from .convert import convert
 from .errors import error, unsupported
 from .types import (
@@ -22,6 +23,7 @@ from .types import (
     decimal,
     is_unicode,
     pg_type,
+    varchar,
 )
 from .typing_rules import collation_of
 
@@ -173,7 +175,9 @@ def _concat(a: Ex, b: Ex) -> Ex:
         if e.type.name in ("text", "ntext"):
             raise _invalid("+", e)
     unicode = is_unicode(a.type) or is_unicode(b.type)
-    limit = 4000 if unicode else 8000
+    c, limit = collation_of([a, b]), 4000 if unicode else 8000
+    if not unicode:
+        a, b = on_page_of(a, varchar(1, c)), on_page_of(b, varchar(1, c))
     lengths = [e.type.length if e.type.length is not None else MAX_LENGTH for e in (a, b)]
     variable = any(e.type.name in ("varchar", "nvarchar") for e in (a, b))
     name = ("n" if unicode else "") + ("varchar" if variable else "char")
@@ -183,8 +187,8 @@ def _concat(a: Ex, b: Ex) -> Ex:
     else:
         length = sum(lengths)
         if length > limit:
-            sql, length = f"left({sql}, {limit})", limit
-    t = SqlType(name, length, collation=collation_of([a, b]))
+            sql, length = cut(sql, SqlType(name, limit, collation=c), limit, ascii_only=unicode), limit
+    t = SqlType(name, length, collation=c)
     constant = a.constant + b.constant if a.constant is not None and b.constant is not None else None
     return value(sql, t, a, b).but(constant=constant, explicit_collation=a.explicit_collation or b.explicit_collation)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from ..contract import MAX_LENGTH, SqlError, SqlType
 from . import canonical, variant_store
 from .bound import Ex, probe, typed_null, value
+from .code_pages import bytes_text, constant_on_page, counts_bytes, cut, fitted, padded, text_bytes, to_page
+from .collations import check_legacy, same_page
 from .errors import error, unsupported
 from .types import (
     BINARIES,
@@ -76,7 +78,9 @@ class Converter:
         if ex.is_null:
             return typed_null(target)
         source = ex.type
-        if same(source, target) and not (source.name == target.name == "timestamp"):
+        if is_string(target) and target.collation is not None:
+            check_legacy(target, target.collation)
+        if same(source, target) and same_page(source, target) and not (source.name == target.name == "timestamp"):
             return ex.but(type=target, digits=None) if self.style is None or source.name == target.name else ex
         if source.name in ("text", "ntext", "image") and self.explicit is False and source.name == target.name:
             return ex
@@ -84,9 +88,9 @@ class Converter:
         sql = handler(ex.sql, source, target)
         # "CREATE TABLE": an expression that may overflow counts as nullable, whatever its operands are.
         nullable = ex.nullable or bool(self.try_) or self.explicit
-        constant = ex.constant if is_string(target) and is_string(source) else None
-        if constant is not None and target.length not in (None, MAX_LENGTH):
-            constant = constant[: target.length] if "n" not in target.name[:1] else None
+        constant = None
+        if ex.constant is not None and is_string(target) and is_string(source):
+            constant = constant_on_page(ex.constant, source, target)
         out = value(sql, target, ex, nullable=nullable)
         return out.but(constant=constant, measure=self._measure(ex, out))
 
@@ -203,19 +207,21 @@ class Converter:
         if n in (None, MAX_LENGTH):
             return sql
         if known is None or known > (n or 0):
-            plain = ascii_only or not is_unicode(t)
-            sql = f"left({sql}, {n})" if plain else f"tsql.left_units({sql}, {n})"
+            sql = cut(sql, t, n, ascii_only=ascii_only)
         if t.name in ("char", "nchar") and known != n:
-            return _padded(sql, t)
+            return padded(sql, t)
         return sql
 
     def _str_str(self, sql: str, s: SqlType, t: SqlType) -> str:
-        if is_unicode(s) and not is_unicode(t):
-            sql = f"tsql.to_ansi({sql})"
-        known = None if s.length in (None, MAX_LENGTH) else s.length
+        if not is_unicode(t) and (is_unicode(s) or not same_page(s, t)):
+            sql = to_page(sql, t)
+        known = None if s.length in (None, MAX_LENGTH) or _may_grow(s, t) else s.length
         if t.name in ("char", "nchar") and s.name in ("varchar", "nvarchar") and known == t.length:
-            return _padded(sql, t)
-        return self._cut(sql, t, known=known, ascii_only=not is_unicode(s))
+            return padded(sql, t)
+        plain = not is_unicode(s) and not counts_bytes(s) and not counts_bytes(t)
+        if t.name in ("char", "nchar") and counts_bytes(s):
+            known = None  # char(5) may be padded to 5 bytes, and to fewer characters
+        return self._cut(sql, t, known=known, ascii_only=plain)
 
     def _num_str(self, sql: str, s: SqlType, t: SqlType) -> str:
         style = self.style or 0
@@ -263,11 +269,10 @@ class Converter:
         if self.style in (1, 2):
             prefix = "'0x' || " if self.style == 1 else ""
             return self._cut(f"({prefix}upper(encode({sql}, 'hex')))", t)
-        name = "bytes_utf16" if is_unicode(t) else "bytes_ansi"
-        return self._cut(f"tsql.{name}({sql})", t)
+        return self._cut(bytes_text(sql, t), t, ascii_only=False)
 
     def _xml_str(self, sql: str, _s: SqlType, t: SqlType) -> str:
-        return self._cut(sql, t, ascii_only=False) if is_unicode(t) else self._cut(f"tsql.to_ansi({sql})", t)
+        return self._cut(sql if is_unicode(t) else to_page(sql, t), t, ascii_only=False)
 
     # ---- to dates and times -----------------------------------------------------------------------------------------
     def _str_time(self, sql: str, s: SqlType, t: SqlType) -> str:
@@ -357,7 +362,7 @@ class Converter:
     def _str_bin(self, sql: str, s: SqlType, t: SqlType) -> str:
         if self.style in (1, 2):
             return self._fit(f"tsql.{self.try_}str_bin({sql}, {self.style})", t)
-        return self._fit(f"tsql.{'utf16' if is_unicode(s) else 'ansi'}_bytes({sql})", t)
+        return self._fit(text_bytes(sql, s), t)
 
     def _num_bin(self, sql: str, s: SqlType, t: SqlType) -> str:
         if s.name in FLOATS:
@@ -383,7 +388,9 @@ class Converter:
         raise unsupported(f"converting {s.name} to {t.name}")
 
     def _str_xml(self, sql: str, _s: SqlType, t: SqlType) -> str:
-        return sql if t.name == "json" else f"tsql.check_xml({sql})"
+        if t.name == "xml" and self.style not in (None, 0):
+            raise unsupported(f"CONVERT to xml with style {self.style}")
+        return sql if t.name == "json" else f"tsql.{self.try_}xml_text({sql})"
 
     def _xml_xml(self, sql: str, s: SqlType, t: SqlType) -> str:
         if s.name != t.name:
@@ -485,7 +492,7 @@ def assign(ex: Ex, target: SqlType, where: str, dateformat: str = "mdy") -> Ex:
         and limit not in (None, MAX_LENGTH)
     ):
         longest = source.length if source.length not in (None, MAX_LENGTH) else None
-        if longest is None or longest > (limit or 0):
+        if longest is None or longest > (limit or 0) or _may_grow(source, target):
             wide = SqlType(
                 {"char": "varchar", "nchar": "nvarchar", "binary": "varbinary"}.get(target.name, target.name),
                 MAX_LENGTH,
@@ -494,11 +501,11 @@ def assign(ex: Ex, target: SqlType, where: str, dateformat: str = "mdy") -> Ex:
             if target.name == "timestamp":
                 raise error(273, "Cannot insert an explicit value into a timestamp column.")
             whole = convert(ex, wide, dateformat)
-            kind = "bytes" if _family(target) == "bin" else "unicode" if is_unicode(target) else "ansi"
-            sql = f"tsql.fit_{kind}_column({whole.sql}, {limit}, {_quote(where)})"
-            if target.name in ("char", "nchar"):
-                sql = _padded(sql, target)
-            elif target.name == "binary":
+            if _family(target) == "str":
+                sql = fitted(whole.sql, target, where)
+                return value(padded(sql, target) if target.name in ("char", "nchar") else sql, target, ex)
+            sql = f"tsql.fit_bytes_column({whole.sql}, {limit}, {_quote(where)})"
+            if target.name == "binary":
                 sql = f"tsql.fit_bytes({sql}, {limit}, true)"
             return value(sql, target, ex)
     if _family(source) in ("num", "time", "guid") and target.name in ("varchar", "nvarchar", "char", "nchar"):
@@ -511,9 +518,9 @@ def assign(ex: Ex, target: SqlType, where: str, dateformat: str = "mdy") -> Ex:
     return convert(ex, target, dateformat)
 
 
-def _padded(sql: str, t: SqlType) -> str:
-    """Blank-padded to the length of char or nchar, which counts UTF-16 units."""
-    return f"tsql.pad_units({sql}, {t.length})" if is_unicode(t) else f"rpad({sql}, {t.length})"
+def _may_grow(s: SqlType, t: SqlType) -> bool:
+    """Whether text may take more of `t`'s length than it took of `s`'s."""
+    return counts_bytes(t) and (is_unicode(s) or not same_page(s, t))
 
 
 def _quote(text: str) -> str:

@@ -10,6 +10,7 @@ from ..contract import MAX_LENGTH
 from . import cascades, catalog, row_versions
 from . import nodes as n
 from .bound import Source, SourceColumn
+from .collations import check_legacy, collation
 from .computed import bind_computed, not_immutable, period_default
 from .convert import assign
 from .errors import PgFailure, error, unsupported
@@ -17,7 +18,7 @@ from .pg import quote
 from .query import QueryBinder
 from .scope import Scope
 from .table import Check, ForeignKey, Index, Table, TableColumn
-from .types import BINARIES, DECIMALS, INT, INTEGERS, STRINGS, collation, pg_type, with_collation
+from .types import BINARIES, DECIMALS, INT, INTEGERS, STRINGS, pg_type, with_collation
 from .typing_rules import needs_key, string_key
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class TableMaker:
         assert t is not None
         if c.collation is not None:
             t = with_collation(t, collation(c.collation))
+            check_legacy(t, collation(c.collation), c.line)
         nullable = c.nullable if c.nullable is not None else True
         if c.identity is not None:
             if t.name not in INTEGERS and not (t.name in DECIMALS and not t.scale):

@@ -9,6 +9,7 @@ from ..contract import DEFAULT_COLLATION, Column, Done, Event, RowSet, SqlError,
 from . import catalog
 from . import nodes as n
 from .bound import OutColumn
+from .collations import key_kind
 from .environment import Variable
 from .errors import error, unsupported
 from .parse_statement import parse
@@ -191,7 +192,7 @@ def description_rows(columns: list[OutColumn]) -> list[list[object]]:
                 None,
                 None,
                 t.name == "xml" and False,
-                bool(collation and "_CS_" in collation.name),
+                bool(collation and not key_kind(collation).startswith("ci")),
                 False,
                 None,
                 None,
@@ -208,7 +209,7 @@ def description_rows(columns: list[OutColumn]) -> list[list[object]]:
                 None,
                 _TDS[t.name],
                 65535 if length == -1 else 17 if t.name in ("decimal", "numeric") else length,
-                (collation.flags << 16 | collation.lcid) if collation else None,
+                int.from_bytes(collation.tds[:4], "little", signed=True) if collation else None,
                 collation.sort_id if collation else None,
             ]
         )
@@ -392,10 +393,6 @@ def table_collations(runner: Runner, name: str) -> Iterator[Event]:
     rows: list[list[object]] = []
     for c in table.columns:
         k = (c.type.collation or DEFAULT_COLLATION) if c.type.name in STRINGS else None
-        raw = (
-            None
-            if k is None
-            else ((k.flags << 20 >> 4 | k.lcid) & 0xFFFFFFFF).to_bytes(4, "little") + bytes([k.sort_id])
-        )
+        raw = None if k is None else k.tds
         rows.append([c.id, c.name, raw, k.name if k else None, raw, k.name if k else None])
     yield from rowset(shape, rows)

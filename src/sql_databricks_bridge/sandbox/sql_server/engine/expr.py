@@ -10,13 +10,15 @@ from ..contract import DEFAULT_COLLATION, SqlType
 from . import nodes as n
 from .arithmetic import bind_binary, bind_unary
 from .bound import NULL, BoundQuery, Ex, probe, value
+from .code_pages import on_page_of
+from .collations import check_legacy, collation
 from .convert import Converter, convert, display_size
 from .environment import Environment
 from .errors import at_line, error, unsupported
 from .like import bind_like
 from .literals import bind_literal
 from .scope import Scope
-from .types import STRINGS, UDT_PROPERTIES, UDTS, collation, is_string, with_collation
+from .types import STRINGS, UDT_PROPERTIES, UDTS, is_string, with_collation
 from .typing_rules import compare, key, needs_key, unify
 
 if TYPE_CHECKING:
@@ -162,7 +164,7 @@ class ExpressionBinder:
         target = node.type
         if is_string(target) and is_string(ex.type):
             target = with_collation(target, ex.type.collation)
-        if ex.constant is not None and target.name in ("xml", "json"):
+        if ex.constant is not None and target.name == "json":
             from .spatial import constant_cast
 
             return constant_cast(ex.constant, target)
@@ -239,7 +241,9 @@ class ExpressionBinder:
         ex = self.value(node.operand, scope)
         if not is_string(ex.type):
             raise error(447, f"Expression type {ex.type.name} is invalid for COLLATE clause.", line=node.line)
-        return ex.but(type=with_collation(ex.type, collation(node.name)), explicit_collation=True, key=None)
+        wanted = collation(node.name)
+        check_legacy(ex.type, wanted, node.line)
+        return on_page_of(ex, with_collation(ex.type, wanted)).but(explicit_collation=True, key=None)
 
     def _attimezone(self, node: n.AtTimeZone, scope: Scope) -> Ex:
         from .functions_time import at_time_zone

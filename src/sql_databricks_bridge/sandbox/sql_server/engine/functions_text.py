@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ..contract import DEFAULT_COLLATION, MAX_LENGTH, SqlType
 from . import nodes as n
 from .bound import Ex, probe, typed_null, value
+from .code_pages import UTF8, counts_bytes, cut, data_length, on_page_of, text_bytes
+from .collations import bytes_of_character, counts_characters, key_kind, page
 from .convert import convert
 from .errors import error, unsupported
 from .functions import function
@@ -22,11 +24,10 @@ from .types import (
     UDTS,
     byte_length,
     is_unicode,
-    key_kind,
     nvarchar,
     varchar,
 )
-from .typing_rules import collation_of
+from .typing_rules import collation_of, told_apart
 
 if TYPE_CHECKING:
     from .expr import ExpressionBinder as B
@@ -41,7 +42,20 @@ def _string(b: B, ex: Ex) -> Ex:
 
 def _cuttable(ex: Ex) -> str:
     """Its SQL, refusing characters beyond U+FFFF where positions would count them twice."""
-    return f"tsql.bmp({ex.sql})" if is_unicode(ex.type) else ex.sql
+    may_have_them = is_unicode(ex.type) or page(ex.type) == UTF8
+    return f"tsql.bmp({ex.sql})" if may_have_them and not counts_characters(ex.type) else ex.sql
+
+
+def _limited(sql: str, t: SqlType) -> str:
+    """Cut to what a type without (max) holds."""
+    if t.length == MAX_LENGTH:
+        return sql
+    return cut(sql, t, t.length) if counts_bytes(t) else f"left({sql}, {t.length})"
+
+
+def _taken(count: int, t: SqlType) -> int:
+    """The length of `count` characters of a text of type `t`."""
+    return min(count * bytes_of_character(t), t.length or 1)
 
 
 def _sized(like: Ex, length: int | None) -> SqlType:
@@ -75,7 +89,11 @@ def _len(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     t = BIGINT if ex.type.length == MAX_LENGTH else INT
     if ex.measure is not None:
         return value(f"({ex.measure})::int8" if t is BIGINT else ex.measure, t, ex)
-    measure = f"tsql.units(rtrim({ex.sql}, ' '))" if is_unicode(ex.type) else f"char_length(rtrim({ex.sql}, ' '))"
+    trimmed = f"rtrim({ex.sql}, ' ')"
+    if is_unicode(ex.type):
+        measure = f"char_length({trimmed})" if counts_characters(ex.type) else f"tsql.units({trimmed})"
+    else:
+        measure = f"char_length({_cuttable(ex.but(sql=trimmed))})"
     return value(f"{measure}::int8" if t is BIGINT else measure, t, ex)
 
 
@@ -87,7 +105,7 @@ def _datalength(_b: B, _node: n.Func, args: list[Ex]) -> Ex:
     if ex.is_null:
         return typed_null(INT)
     if t.name in STRINGS:
-        size = f"(2 * tsql.units({ex.sql}))" if is_unicode(t) else f"char_length({ex.sql})"
+        size = data_length(ex.sql, t)
     elif t.name in BINARIES:
         size = f"length({ex.sql})"
     elif t.name in DECIMALS and (t.precision or 18) > 9:
@@ -109,7 +127,7 @@ def _left(b: B, node: n.Func, args: list[Ex]) -> Ex:
     count = _constant(b, node, 1)
     length = ex.type.length
     if count is not None and count >= 0 and length != MAX_LENGTH:
-        length = min(count, length or 1)
+        length = _taken(count, ex.type)
     name = "lefts" if node.name == "LEFT" else "rights"
     return _result(f"tsql.{name}({_cuttable(ex)}, {_big(b, args[1])})", ex, length, args[1])
 
@@ -132,7 +150,7 @@ def _substring(b: B, node: n.Func, args: list[Ex]) -> Ex:
     ex = _string(b, args[0])
     length = ex.type.length
     if count is not None and count >= 0 and length != MAX_LENGTH:
-        length = min(count, length or 1)
+        length = _taken(count, ex.type)
     return _result(f"tsql.substr({_cuttable(ex)}, {start}, {size})", ex, length, args[1], args[2])
 
 
@@ -142,7 +160,8 @@ def _charindex(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     kind = key_kind(collation_of([needle, hay]))
     if kind.endswith("ai"):
         raise unsupported("CHARINDEX under an accent-insensitive collation")
-    x, y = needle.sql, _cuttable(hay)
+    c = collation_of([needle, hay])
+    x, y = told_apart(needle.sql, c), told_apart(_cuttable(hay), c)
     if kind == "ci":
         x, y = f"lower({x})", f"lower({y})"
     start = _big(b, args[2]) if len(args) > 2 else "1::int8"
@@ -161,22 +180,22 @@ def _patindex(b: B, _node: n.Func, args: list[Ex]) -> Ex:
 
 @function("REPLACE", 3)
 def _replace(b: B, _node: n.Func, args: list[Ex]) -> Ex:
-    x, y, z = (_string(b, a) for a in args)
+    x, y, z = _on_one_page([_string(b, a) for a in args])
     unicode = any(is_unicode(e.type) for e in (x, y, z))
     kind = key_kind(collation_of([x, y, z]))
     if kind.endswith("ai"):
         raise unsupported("REPLACE under an accent-insensitive collation")
-    sql = f"tsql.replace_ci({x.sql}, {y.sql}, {z.sql})" if kind == "ci" else f"replace({x.sql}, {y.sql}, {z.sql})"
     c = x.type.collation or DEFAULT_COLLATION
-    if x.type.length == MAX_LENGTH:
-        return value(sql, nvarchar(MAX_LENGTH, c) if unicode else varchar(MAX_LENGTH, c), x, y, z)
-    limit = 4000 if unicode else 8000
-    return value(f"left({sql}, {limit})", nvarchar(limit, c) if unicode else varchar(limit, c), x, y, z)
+    searched = told_apart(x.sql, c)
+    sql = f"tsql.replace_ci({searched}, {y.sql}, {z.sql})" if kind == "ci" else f"replace({searched}, {y.sql}, {z.sql})"
+    limit = MAX_LENGTH if x.type.length == MAX_LENGTH else 4000 if unicode else 8000
+    t = nvarchar(limit, c) if unicode else varchar(limit, c)
+    return value(_limited(sql, t), t, x, y, z)
 
 
 @function("STUFF", 4)
 def _stuff(b: B, _node: n.Func, args: list[Ex]) -> Ex:
-    ex, other = _string(b, args[0]), _string(b, args[3])
+    ex, other = _on_one_page([_string(b, args[0]), _string(b, args[3])])
     sql = f"tsql.stuff({_cuttable(ex)}, {_big(b, args[1])}, {_big(b, args[2])}, {other.sql})"
     lengths = (ex.type.length or 1, other.type.length or 1)
     wide = ex if is_unicode(ex.type) or not is_unicode(other.type) else other
@@ -213,10 +232,17 @@ def _trim(b: B, _node: n.Func, args: list[Ex]) -> Ex:
 
 @function("CONCAT", 2, 254)
 def _concat(b: B, _node: n.Func, args: list[Ex]) -> Ex:
-    parts = [_string(b, a) for a in args]
+    parts = _on_one_page([_string(b, a) for a in args])
     t = _joined(parts)
     body = " || ".join(f"coalesce({p.sql}, '')" if p.nullable and p.constant is None else p.sql for p in parts)
     return value(f"({body})", t, *parts, nullable=False)
+
+
+def _on_one_page(parts: list[Ex]) -> list[Ex]:
+    """Strings under their common collation, as one that is made of them holds them."""
+    if any(is_unicode(p.type) for p in parts):
+        return parts
+    return [on_page_of(p, varchar(1, collation_of(parts))) for p in parts]
 
 
 def _joined(parts: list[Ex], gap: int = 0) -> SqlType:
@@ -231,7 +257,7 @@ def _joined(parts: list[Ex], gap: int = 0) -> SqlType:
 
 @function("CONCAT_WS", 3, 254)
 def _concat_ws(b: B, _node: n.Func, args: list[Ex]) -> Ex:
-    gap, parts = _string(b, args[0]), [_string(b, a) for a in args[1:]]
+    gap, *parts = _on_one_page([_string(b, a) for a in args])
     t = _joined([gap, *parts], (gap.type.length or 1) * max(0, len(parts) - 2))
     return value(f"concat_ws(coalesce({gap.sql}, ''), {', '.join(p.sql for p in parts)})", t, *parts, nullable=False)
 
@@ -246,9 +272,7 @@ def _replicate(b: B, node: n.Func, args: list[Ex]) -> Ex:
     length = limit
     if constant is not None and limit != MAX_LENGTH:
         length = max(1, min(limit, constant * (ex.type.length or 1)))
-    if limit != MAX_LENGTH:
-        sql = f"left({sql}, {limit})"
-    return _result(sql, ex, length, args[1], nullable=True)
+    return _result(_limited(sql, _sized(ex, limit)), ex, length, args[1], nullable=True)
 
 
 @function("SPACE", 1)
@@ -269,8 +293,9 @@ def _reverse(b: B, _node: n.Func, args: list[Ex]) -> Ex:
 def _ascii(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     ex = _string(b, args[0])
     if is_unicode(ex.type):
-        ex = convert(ex, varchar(MAX_LENGTH))
-    return value(f"tsql.ascii_of({ex.sql})", INT, ex, nullable=True)
+        ex = convert(ex, varchar(MAX_LENGTH, ex.type.collation or DEFAULT_COLLATION))
+    first = text_bytes(f"nullif(left({ex.sql}, 1), '')", ex.type)
+    return value(f"get_byte({first}, 0)", INT, ex, nullable=True)
 
 
 @function("UNICODE", 1)
@@ -328,11 +353,7 @@ def _hashbytes(b: B, _node: n.Func, args: list[Ex]) -> Ex:
     ex = args[1]
     if ex.type.name not in STRINGS and ex.type.name not in BINARIES:
         raise error(8116, f"Argument data type {ex.type.name} is invalid for argument 2 of hashbytes function.")
-    raw = (
-        convert(ex, SqlType("varbinary", MAX_LENGTH)).sql
-        if ex.type.name in BINARIES
-        else (f"tsql.{'utf16' if is_unicode(ex.type) else 'ansi'}_bytes({ex.sql})")
-    )
+    raw = convert(ex, SqlType("varbinary", MAX_LENGTH)).sql if ex.type.name in BINARIES else text_bytes(ex.sql, ex.type)
     b.env.parallel = True
     return value(_HASHES[name].format(raw), SqlType("varbinary", 8000), ex, nullable=True)
 

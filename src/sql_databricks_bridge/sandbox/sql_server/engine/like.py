@@ -6,11 +6,12 @@ import unicodedata
 
 from ..contract import DEFAULT_COLLATION
 from .bound import Ex
+from .collations import blurs_forms, key_kind
 from .convert import convert
 from .errors import error, unsupported
 from .pg import quote
-from .types import is_string, is_unicode, key_kind, nvarchar, varchar
-from .typing_rules import collation_of
+from .types import is_string, is_unicode, nvarchar, varchar
+from .typing_rules import collation_of, told_apart
 
 _SPECIAL = set("\\.^$*+?()[]{}|")
 _LETTERS = [chr(i) for i in range(0x20, 0x250) if chr(i).isalpha()]
@@ -101,14 +102,18 @@ def bind_like(ex: Ex, pattern: Ex, escape: Ex | None) -> str:
     wide = nvarchar(-1) if unicode else varchar(-1)
     text = ex if is_string(ex.type) else convert(ex, wide)
     shape = pattern if is_string(pattern.type) else convert(pattern, wide)
-    kind = key_kind(collation_of([text, shape]))
+    c = collation_of([text, shape], operation="like")
+    kind = key_kind(c)
     if kind.endswith("ai"):
         raise unsupported("LIKE under an accent-insensitive collation")
     ci = kind == "ci"
     mark = _escape_of(escape)
-    subject = f"lower({text.sql})" if ci else text.sql
-    if shape.constant is None:
-        other = f"lower({shape.sql})" if ci else shape.sql
+    searched, sought = told_apart(text.sql, c), told_apart(shape.sql, c)
+    subject = f"lower({searched})" if ci else searched
+    if shape.constant is None or searched != text.sql:
+        if shape.constant is not None and (mark is not None or "[" in shape.constant):
+            raise unsupported("LIKE with ESCAPE or a set of characters under an East Asian collation")
+        other = f"lower({sought})" if ci else sought
         ansi = "false" if unicode else "true"
         return (
             f"tsql.like_dynamic({subject}, {other}, {quote(mark.lower() if ci else mark) if mark else 'NULL'}, {ansi})"
@@ -133,8 +138,10 @@ def patindex(pattern: Ex, ex: Ex) -> str:
     """PATINDEX: 1-based position of the first match, 0 if none."""
     if pattern.constant is None:
         raise unsupported("PATINDEX with a pattern that is not a constant or a variable")
-    text = ex
-    ci = key_kind(text.type.collation or DEFAULT_COLLATION) == "ci"
+    text, c = ex, ex.type.collation or DEFAULT_COLLATION
+    if blurs_forms(c):
+        raise unsupported(f"PATINDEX under {c.name}")
+    ci = key_kind(c) == "ci"
     constant = pattern.constant
     head = constant.startswith("%")
     tail = constant.endswith("%") and len(constant) > 1

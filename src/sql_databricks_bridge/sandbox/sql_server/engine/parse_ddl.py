@@ -5,8 +5,10 @@ from __future__ import annotations
 from ..contract import SqlType
 from . import lexer, parse_tracking
 from . import nodes as n
+from .collations import collation
+from .errors import error
 from .parse_objects import ObjectParser
-from .types import collation
+from .types import is_string
 
 _REFUSED = frozenset(
     [
@@ -149,6 +151,10 @@ class DdlParser(ObjectParser):
             elif self.accept("NULL"):
                 column.nullable = True
             elif self.accept("COLLATE"):
+                if alias is not None:
+                    raise error(452, "COLLATE clause cannot be used on user-defined data types.", line=line)
+                if not is_string(sql_type):
+                    raise error(447, f"Expression type {sql_type.name} is invalid for COLLATE clause.", line=line)
                 column.collation = collation(self.advance().text).name
             elif self.accept("IDENTITY"):
                 column.identity = (1, 1)

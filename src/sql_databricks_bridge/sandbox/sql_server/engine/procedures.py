@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..contract import Done, Event, Message, ReturnStatus, ReturnValue, RpcCall, SqlError, SqlType
+from ..contract import Done, Event, Message, ReturnStatus, ReturnValue, RpcCall, RpcParameter, SqlError, SqlType
 from . import nodes as n
 from .convert import Converter
 from .environment import Variable
@@ -17,7 +17,7 @@ from .parse_statement import Parser
 from .runner import BatchEnd, Runner
 from .session import Cancelled, EngineSession
 from .types import INT, normalise
-from .values import literal, scalar
+from .values import literal, scalar, to_codepage
 
 if TYPE_CHECKING:
     from .bound import Ex
@@ -79,10 +79,16 @@ class Prepared:
     declared: list[tuple[str, SqlType, bool]]
 
 
+def _sent(p: RpcParameter) -> Any:
+    """A parameter's value; text comes in the client's code page, and is the database's from here on."""
+    found = p.value[0].as_py()
+    return to_codepage(found) if isinstance(found, str) and p.type.name in ("char", "varchar", "text") else found
+
+
 def call_procedure(session: EngineSession, rpc: RpcCall) -> Iterator[Event]:
     """An RPC request."""
     runner = Runner(session)
-    parameters = [Parameter(p.name, normalise(p.type), p.value[0].as_py(), p.output) for p in rpc.parameters]
+    parameters = [Parameter(p.name, normalise(p.type), _sent(p), p.output) for p in rpc.parameters]
     name = rpc.procedure.strip("[]").split(".")[-1].strip("[]").lower()
     call = Call(runner, name, parameters, by_rpc=True)
     try:

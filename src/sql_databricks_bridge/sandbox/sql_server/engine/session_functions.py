@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..contract import DEFAULT_COLLATION, SqlError, SqlType
-from . import app_locks, catalog, cdc_functions, change_tracking
+from . import app_locks, catalog, cdc_functions, change_tracking, collations
 from .bound import Ex, probe, typed_null
 from .environment import Environment
 from .errors import error, unsupported
 from .pg import quote
-from .types import BIGINT, INT, SMALLINT, STRINGS, byte_length, collation, decimal, nvarchar, precision_scale
+from .types import BIGINT, INT, SMALLINT, STRINGS, byte_length, decimal, nvarchar, precision_scale
 from .variant_store import is_stored, property_of
 
 if TYPE_CHECKING:
@@ -105,17 +105,19 @@ def call(s: EngineSession, env: Environment, name: str, args: list[Ex], line: in
 
 
 def _collation_property(args: list[Ex]) -> Ex:
-    """Code pages only. Every collation that the stand-in has is one of code page 1252; others are refused at DDL."""
+    """Of a constant name any property, of a computed one the code page."""
     wanted = (_constant(args[1], "COLLATIONPROPERTY") or "").lower()
-    if wanted != "codepage":
-        raise unsupported(f"COLLATIONPROPERTY of {wanted}")
     given = args[0]
     if given.constant is not None:
         try:
-            collation(str(given.constant))
-        except SqlError:
+            return _int(collations.property_of(collations.collation(given.constant), wanted))
+        except SqlError as exc:
+            if exc.message.number != 448:  # one that the stand-in has not
+                raise
             return typed_null(INT)
-    return Ex(f"CASE WHEN {given.sql} IS NOT NULL THEN 1252 END", INT, True)
+    if wanted != "codepage":
+        raise unsupported(f"COLLATIONPROPERTY of {wanted} of a name that is no constant")
+    return Ex(collations.page_of_name(given.sql), INT, True)
 
 
 def _by_row(name: str, ex: Ex, s: EngineSession) -> Ex:

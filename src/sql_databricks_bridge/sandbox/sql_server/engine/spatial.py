@@ -1,4 +1,4 @@
-"""Methods of hierarchyid, geometry and geography; xml and json casts of constants.
+"""Methods of hierarchyid, geometry and geography; json casts of constants.
 
 Values are the CLR types' own serialisations ("hierarchyid data type method reference", MS-SSCLRT 2.1 and 2.2), read and
 written in support/46_clr_types.sql: hierarchies of any depth, and of shapes the points. Other shapes can be stored.
@@ -7,9 +7,7 @@ written in support/46_clr_types.sql: hierarchies of any depth, and of shapes the
 from __future__ import annotations
 
 import json
-import xml.sax
-import xml.sax.saxutils
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..contract import MAX_LENGTH, SqlType
 from . import nodes as n
@@ -86,63 +84,10 @@ def _spatial(function: str, kind: str, value: Ex, srid: Ex) -> Ex:
     return Ex(sql, SqlType(kind, MAX_LENGTH), True, aggregate=value.aggregate or number.aggregate)
 
 
-class _Canonical(xml.sax.ContentHandler):
-    """XML as SQL Server gives it back: no declaration, no blank text between elements, empty elements as <a/>."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out: list[str] = []
-        self.open = False
-        self.text = ""
-
-    def _flush(self) -> None:
-        if self.text.strip():
-            self._close()
-            self.out.append(xml.sax.saxutils.escape(self.text))
-        self.text = ""
-
-    def _close(self) -> None:
-        if self.open:
-            self.out.append(">")
-            self.open = False
-
-    def startElement(self, name: str, attrs: Any) -> None:
-        self._flush()
-        self._close()
-        self.out.append(
-            "<" + name + "".join(f' {k}="{xml.sax.saxutils.escape(v, {chr(34): "&quot;"})}"' for k, v in attrs.items())
-        )
-        self.open = True
-
-    def endElement(self, name: str) -> None:
-        self._flush()
-        if self.open:
-            self.out.append("/>")
-            self.open = False
-        else:
-            self.out.append(f"</{name}>")
-
-    def characters(self, content: str) -> None:
-        self.text += content
-
-
 def constant_cast(text: str, target: SqlType) -> Ex:
-    """CAST ('...' AS xml | json) of a constant."""
-    if target.name == "json":
-        try:
-            json.loads(text)
-        except ValueError as exc:
-            raise error(13609, "JSON text is not properly formatted.", state=4) from exc
-        return Ex(f"{quote(text)}::text", target, False)
-    if target.name == "xml":
-        if not text.strip():
-            return Ex("''::text", target, False)
-        if "<!" in text or "<?" in text.strip()[2:] or not text.strip().startswith("<"):
-            raise unsupported("xml with comments, CDATA, DTDs, processing instructions or outside one element")
-        handler = _Canonical()
-        try:
-            xml.sax.parseString(text.encode(), handler)
-        except xml.sax.SAXException as exc:
-            raise error(9400, "XML parsing: line 1, character 1, unexpected end of input") from exc
-        return Ex(f"{quote(''.join(handler.out))}::text", target, False)
-    raise unsupported(f"casting text to {target.name}")
+    """CAST('...' AS json) of a constant."""
+    try:
+        json.loads(text)
+    except ValueError as exc:
+        raise error(13609, "JSON text is not properly formatted.", state=4) from exc
+    return Ex(f"{quote(text)}::text", target, False)

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..contract import SqlType
-from .types import BINARIES, STRINGS, SYSTEM_TYPES, byte_length, collation, precision_scale
+from .collations import collation
+from .types import BINARIES, STRINGS, SYSTEM_TYPES, byte_length, precision_scale
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..contract import DEFAULT_COLLATION, MAX_LENGTH, Collation, SqlType
-from .errors import error, unsupported
+from .errors import error
 
 INT = SqlType("int")
 BIGINT = SqlType("bigint")
@@ -151,68 +151,6 @@ def is_string(t: SqlType) -> bool:
 
 def is_unicode(t: SqlType) -> bool:
     return t.name in ("nchar", "nvarchar", "ntext")
-
-
-def collation(name: str) -> Collation:
-    """The collation of that name, or SqlError 448; names with rules the stand-in lacks are refused."""
-    upper = name.upper()
-    if upper == "DATABASE_DEFAULT":
-        return DEFAULT_COLLATION
-    parts = upper.split("_")
-    if upper.startswith("SQL_LATIN1_GENERAL_CP1_"):
-        known = {
-            "SQL_LATIN1_GENERAL_CP1_CI_AS": (0xD0, 52),
-            "SQL_LATIN1_GENERAL_CP1_CS_AS": (0xC0, 51),
-            "SQL_LATIN1_GENERAL_CP1_CI_AI": (0xF0, 54),
-        }
-        if upper in known:
-            flags, sort = known[upper]
-            return Collation("SQL_Latin1_General_CP1_" + upper[-5:], 0x0409, flags, 0, sort, "cp1252")
-    elif upper.startswith(("LATIN1_GENERAL_", "MODERN_SPANISH_")):
-        lcid = 0x0409 if parts[0] == "LATIN1" else 0x0C0A
-        tail = parts[2:]
-        version = 0
-        if tail and tail[0].isdigit():
-            version = {"100": 2, "140": 3}.get(tail[0], -1)
-            if version < 0:
-                raise error(448, f"Invalid collation '{name}'.")
-            tail = tail[1:]
-        base = "Latin1_General" if parts[0] == "LATIN1" else "Modern_Spanish"
-        rest = "_".join(tail)
-        digits = {2: "_100", 3: "_140"}.get(version, "")
-        flag_values = {
-            "BIN": 0x10 << 4,
-            "BIN2": 0x20 << 4,
-            "CI_AS": 0xD0,
-            "CI_AI": 0xF0,
-            "CS_AS": 0xC0,
-            "CS_AI": 0xE0,
-        }
-        if rest in flag_values:
-            return Collation(f"{base}{digits}_{rest}", lcid, flag_values[rest], version, 0, "cp1252")
-        if any(p in ("SC", "UTF8", "KS", "WS", "VSS") for p in tail):
-            raise unsupported(f"the collation {name}")
-    if upper.startswith(_OTHER_FAMILIES):
-        raise unsupported(f"the collation {name}")
-    raise error(448, f"Invalid collation '{name}'.")
-
-
-_OTHER_FAMILIES = (
-    *("ALBANIAN_", "ARABIC_", "CHINESE_", "CROATIAN_", "CYRILLIC_", "CZECH_", "DANISH_NORWEGIAN_", "ESTONIAN_"),
-    *("FINNISH_SWEDISH_", "FRENCH_", "GERMAN_", "GREEK_", "HEBREW_", "HUNGARIAN_", "ICELANDIC_", "JAPANESE_"),
-    *("KOREAN_", "LATVIAN_", "LITHUANIAN_", "POLISH_", "ROMANIAN_", "SLOVAK_", "SLOVENIAN_", "SQL_", "THAI_"),
-    *("TRADITIONAL_SPANISH_", "TURKISH_", "UKRAINIAN_", "VIETNAMESE_"),
-)
-"""Families of sys.fn_helpcollations that SQL Server has and the stand-in has not."""
-
-
-def key_kind(c: Collation | None) -> str:
-    """How strings of this collation compare: 'ci', 'cs', 'ciai', 'csai' or 'bin'."""
-    upper = (c or DEFAULT_COLLATION).name.upper()
-    if upper.endswith(("_BIN", "_BIN2")):
-        return "bin"
-    case = "ci" if "_CI_" in upper else "cs"
-    return case + ("ai" if upper.endswith("_AI") else "")
 
 
 def is_system_type(name: str) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from ..contract import DEFAULT_COLLATION, MAX_LENGTH, Collation, SqlType
 from .bound import Ex, typed_null
+from .code_pages import on_page_of, text_bytes, widened
+from .collations import alphabet, blurs_forms, key_kind
 from .convert import convert, display_size
 from .errors import error, unsupported
 from .types import (
@@ -22,34 +24,30 @@ from .types import (
     common_decimal,
     decimal,
     is_unicode,
-    key_kind,
     with_collation,
 )
 from .variant_compare import held, of_two_families
 from .variant_store import VARIANT, common_base, is_stored, stored
 
 
-def collation_of(exs: Sequence[Ex], line: int = 0) -> Collation:
-    """ "Collation precedence": an explicit COLLATE wins, then columns; two different ones are Msg 468."""
-    explicit = {(e.type.collation or DEFAULT_COLLATION).name for e in exs if e.explicit_collation}
-    if len(explicit) > 1:
-        a, b = sorted(explicit)[:2]
+def collation_of(exs: Sequence[Ex], line: int = 0, operation: str = "equal to") -> Collation:
+    """ "Collation precedence": an explicit COLLATE wins, then what came of columns; two different ones are Msg 468.
+
+    Literals and variables have the database's collation and give way ("coercible-default").
+    """
+    texts = [e for e in exs if e.type.name in STRINGS]
+    pick = [e for e in texts if e.explicit_collation]
+    pick = pick or [e for e in texts if e.column or (e.type.collation or DEFAULT_COLLATION) != DEFAULT_COLLATION]
+    found = {c.name: c for c in (e.type.collation or DEFAULT_COLLATION for e in pick)}
+    if len(found) > 1:
+        a, b = sorted(found)[:2]
         raise error(
-            468, f'Cannot resolve the collation conflict between "{a}" and "{b}" in the equal to operation.', line=line
+            468,
+            f'Cannot resolve the collation conflict between "{a}" and "{b}" in the {operation} operation.',
+            state=9,
+            line=line,
         )
-    pick = [e for e in exs if e.explicit_collation] or [e for e in exs if e.column and e.type.name in STRINGS]
-    names = {(e.type.collation or DEFAULT_COLLATION).name for e in pick}
-    if len(names) > 1:
-        a, b = sorted(names)[:2]
-        raise error(
-            468, f'Cannot resolve the collation conflict between "{a}" and "{b}" in the equal to operation.', line=line
-        )
-    for e in pick:
-        return e.type.collation or DEFAULT_COLLATION
-    for e in exs:
-        if e.type.name in STRINGS and (e.type.collation or DEFAULT_COLLATION) != DEFAULT_COLLATION:
-            return e.type.collation or DEFAULT_COLLATION
-    return DEFAULT_COLLATION
+    return next(iter(found.values()), DEFAULT_COLLATION)
 
 
 def common_type(exs: Sequence[Ex], line: int = 0) -> SqlType:
@@ -86,11 +84,12 @@ def _seconds_scale(t: SqlType) -> int:
 def _common_string(known: Sequence[Ex], top: SqlType, line: int) -> SqlType:
     if top.name in ("text", "ntext"):
         return top
+    unicode, c = is_unicode(top), collation_of(known, line)
     lengths = []
     for e in known:
-        n = e.type.length if e.type.name in STRINGS or e.type.name in BINARIES else display_size(e.type)
+        own = e.type if unicode else widened(with_collation(e.type, c), e.type)
+        n = own.length if e.type.name in STRINGS or e.type.name in BINARIES else display_size(e.type)
         lengths.append(MAX_LENGTH if n is None else n)
-    unicode = is_unicode(top)
     longest = MAX_LENGTH if MAX_LENGTH in lengths else max(lengths)
     if longest > (4000 if unicode else 8000):
         longest = MAX_LENGTH
@@ -98,7 +97,7 @@ def _common_string(known: Sequence[Ex], top: SqlType, line: int) -> SqlType:
         e.type.name not in STRINGS for e in known
     )
     name = ("n" if unicode else "") + ("varchar" if variable or longest == MAX_LENGTH else "char")
-    return SqlType(name, longest, collation=collation_of(known, line))
+    return SqlType(name, longest, collation=c)
 
 
 def unify(exs: Sequence[Ex], line: int = 0, dateformat: str = "mdy") -> tuple[SqlType, list[Ex]]:
@@ -139,10 +138,15 @@ def key(ex: Ex) -> str:
 def string_key(sql: str, c: Collation | None) -> str:
     """The comparison key of a string under a collation; trailing blanks never count."""
     kind = key_kind(c)
-    trimmed = f"rtrim({sql}, ' ')"
+    trimmed = f"rtrim({told_apart(sql, c)}, ' ')"
     if kind.endswith("ai"):
         trimmed = f"tsql.unaccent({trimmed})"
     return f"lower({trimmed})" if kind.startswith("ci") else trimmed
+
+
+def told_apart(sql: str, c: Collation | None) -> str:
+    """Text, refused where the collation may take characters in it for one that PostgreSQL tells apart."""
+    return f"tsql.plain_forms({sql})" if blurs_forms(c) else sql
 
 
 def needs_key(t: SqlType) -> bool:
@@ -165,9 +169,12 @@ def sort_keys(ex: Ex) -> list[str]:
     if t.name in STRINGS:
         kind = key_kind(t.collation)
         if kind == "bin":
-            return [key(ex)]
-        words = word_sort(t)
-        keys = [f"tsql.sort_word({ex.sql})" if words else f"tsql.sort_ci({ex.sql})"]
+            return [key(ex) if is_unicode(t) else text_bytes(key(ex), t)]
+        words, letters = word_sort(t), alphabet(t.collation)
+        if letters == "eastern":
+            ex = ex.but(sql=f"tsql.ascii_only({ex.sql})")
+        first = f"tsql.cyrillic_order({ex.sql})" if letters == "cyrillic" else ex.sql
+        keys = [f"tsql.sort_word({first})" if words else f"tsql.sort_ci({first})"]
         if kind.endswith("as") or kind in ("ci", "cs"):
             keys.append(f"tsql.word_tie({ex.sql})" if words else f"lower(rtrim({ex.sql}, ' '))")
         if kind.startswith("cs"):
@@ -221,7 +228,7 @@ def compare(op: str, left: Ex, right: Ex, line: int = 0, dateformat: str = "mdy"
     if t.name in INTEGERS and left.type.name in INTEGERS and right.type.name in INTEGERS:
         return f"({left.sql} {op} {right.sql})"
     if t.name in STRINGS:
-        t = with_collation(t, collation_of([left, right], line))
+        t = with_collation(t, collation_of([left, right], line, _OP_NAMES[op]))
         for e in (left, right):
             if word_sort(t) and key_kind(t.collation) != "bin" and _EXPANDING & set(e.constant or ""):
                 raise unsupported("comparing with letters that stand for two (\u00df, \u00e6, \u0153, \u00fe)", line)
@@ -250,7 +257,8 @@ def _as_string(e: Ex, t: SqlType, dateformat: str) -> Ex:
         own = (e.type.collation or DEFAULT_COLLATION).name
         wanted = (t.collation or DEFAULT_COLLATION).name
         stored = e.key if own == wanted else None
-        return replace(e, type=with_collation(e.type, t.collation), key=stored, explicit_collation=False)
+        same = e if is_unicode(t) else on_page_of(e, t)
+        return replace(same, type=with_collation(same.type, t.collation), key=stored, explicit_collation=False)
     return convert(
         e, SqlType("nvarchar" if is_unicode(t) else "varchar", MAX_LENGTH, collation=t.collation), dateformat
     )

@@ -54,29 +54,40 @@ def check_text(text: str) -> str:
 
 
 def to_codepage(text: str, codepage: str = "cp1252") -> str:
-    """nvarchar to varchar. What the code page lacks becomes '?'; where Windows has a best-fit letter it is refused."""
+    """nvarchar to varchar. What the code page lacks becomes '?'; what may have a best-fit letter in it is refused.
+
+    Microsoft's best-fit tables are not imitated: '?' stands for letters that no table has anything like
+    (tsql.has_no_likeness is the same list).
+    """
     if text.isascii():
         return text
     out = []
     for c in text:
-        if is_single_byte(c, codepage):
+        if _has_character(c, codepage):
             out.append(c)
-        elif ord(c) >= 0x2E80 and not 0xFF00 <= ord(c) <= 0xFFEF:
+        elif ord(c) > 0xFFFF or any(first <= ord(c) <= last for first, last in _WITHOUT_LIKENESS):
             out.append("?" * (2 if ord(c) > 0xFFFF else 1))
         else:
             raise unsupported(f"converting U+{ord(c):04X} to {codepage} (a best-fit character)")
     return "".join(out)
 
 
-def is_single_byte(c: str, codepage: str = "cp1252") -> bool:
-    """Whether the code page has this character (Windows keeps its five holes as C1 controls)."""
-    if ord(c) in (0x81, 0x8D, 0x8F, 0x90, 0x9D):
+# Russian, Hebrew, Arabic and Thai letters, kana, ideographs, Korean syllables.
+_WITHOUT_LIKENESS = (
+    *((0x0401, 0x0401), (0x0410, 0x044F), (0x0451, 0x0451), (0x05D0, 0x05EA), (0x0621, 0x064A), (0x0E01, 0x0E3A)),
+    *((0x3041, 0x3096), (0x30A1, 0x30FA), (0x3400, 0x9FFF), (0xAC00, 0xD7A3)),
+)
+_HOLES_OF_1252 = frozenset("\x81\x8d\x8f\x90\x9d")
+
+
+def _has_character(c: str, codepage: str) -> bool:
+    """Whether Windows' code page has this character (it keeps the five holes of 1252 as C1 controls)."""
+    if (codepage == "cp1252" and c in _HOLES_OF_1252) or (codepage == "cp936" and c == "\u20ac"):
         return True
     try:
-        c.encode(codepage)
+        return c.encode(codepage).decode(codepage) == c  # Python's 932 has letters that are like it for some
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def literal(t: SqlType, value: Any) -> str:

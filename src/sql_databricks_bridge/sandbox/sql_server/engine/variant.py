@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..contract import DEFAULT_COLLATION, SqlType
+from .collations import page
 from .errors import unsupported
 from .types import BINARIES, DECIMALS, FLOATS, MONEYS, STRINGS, is_unicode, type_text
 
@@ -83,6 +84,8 @@ def tds_bytes(t: SqlType, value: Any) -> tuple[str, bytes]:
     elif name == "smalldatetime":
         raw = struct.pack("<HH", value // 1440, value % 1440)
     elif name in STRINGS:
+        if not is_unicode(t) and page(t) != 1252:
+            raise unsupported(f"sending a sql_variant of code page {page(t)} (CONVERT it)")
         raw = value.encode("utf-16-le") if is_unicode(t) else value.encode("cp1252")
     elif name == "uniqueidentifier":
         raw = value[3::-1] + value[5:3:-1] + value[7:5:-1] + value[8:]

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ..contract import DEFAULT_COLLATION, SqlType
 from .bound import Ex
+from .collations import page_of_name
 from .errors import error, unsupported
 from .pg import quote
 from .types import BINARIES, DECIMALS, FLOATS, MONEYS, NUMBERS, STRINGS, byte_length, pg_type, precision_scale
@@ -94,8 +95,8 @@ def unpacked(ex: Ex, target: SqlType, style: int | None, convert: Callable[[Ex, 
     for t, sql in _readings(v):
         if target.name in STRINGS and t.name in ("time", "datetime2", "datetimeoffset"):
             made = _moment_text(v, t, target, style, convert)
-        elif target.name in BINARIES and t.name in ("char", "varchar"):
-            made = convert(_of_default_collation(v, sql, t), target)
+        elif t.name in ("char", "varchar") and target.name not in ("nchar", "nvarchar", "ntext"):
+            made = convert(_of_default_page(v, sql, t), target)
         else:
             made = convert(Ex(sql, VARIANT, True, base=t), target)
         arms.append(f" WHEN '{t.name}' THEN ({made.sql})::{pg}")
@@ -133,10 +134,10 @@ def _moment_text(v: str, t: SqlType, target: SqlType, style: int | None, convert
     return convert(Ex(sql, VARIANT, True, base=text), target)
 
 
-def _of_default_collation(v: str, sql: str, t: SqlType) -> Ex:
-    """The bytes of a text are those of its own code page; others than the server's are refused."""
-    refusal = "tsql.refuse('the bytes of a sql_variant of another collation than the default one')"
-    known = f"(CASE WHEN {v}.coll = {quote(DEFAULT_COLLATION.name)} THEN {sql} ELSE {refusal} END)"
+def _of_default_page(v: str, sql: str, t: SqlType) -> Ex:
+    """A text and its bytes are of its own code page; others than the server's are refused."""
+    refusal = "tsql.refuse('the text of a sql_variant in another code page than the default one')"
+    known = f"(CASE WHEN {page_of_name(f'{v}.coll')} = 1252 THEN {sql} ELSE {refusal} END)"
     return Ex(known, VARIANT, True, base=t)
 
 

@@ -14,10 +14,8 @@ UTF8_BIN2 = Collation("Latin1_General_100_BIN2_UTF8", 0x0409, 0x600, 2, 0, "utf-
 
 
 def pack_collation(collation: Collation | None) -> bytes:
-    """Five bytes: 20 bits of LCID, flags from bit 16 up (they share four bits with long LCIDs), version, sort id."""
-    c = collation or DEFAULT_COLLATION
-    value = (c.lcid & _LCID_MASK) | (c.flags & 0xFFF) << 16 | (c.version & 0xF) << 28
-    return value.to_bytes(4, "little") + bytes((c.sort_id,))
+    """The five bytes of a collation, of the server's default where there is none."""
+    return (collation or DEFAULT_COLLATION).tds
 
 
 def unpack_collation(raw: bytes) -> Collation:
@@ -119,17 +117,47 @@ _LCID_CODECS: dict[int, str] = {
 def _as_windows_does(error: UnicodeError) -> tuple[str | bytes, int]:
     """Python leaves a few bytes of the Windows code pages undefined; Windows maps them to C1 controls.
 
-    Any other character that a code page lacks becomes '?', as SQL Server makes of it.
+    Any other character that a code page lacks becomes '?', as SQL Server makes of it. Bytes that are no text of a code
+    page of two bytes are an error, but for the one of 936 that stands for the euro sign.
     """
     if isinstance(error, UnicodeDecodeError):
+        if error.encoding == "gbk" and error.object[error.start] == 0x80:
+            return "\u20ac", error.start + 1
+        if error.encoding in _SEVERAL_BYTES:
+            raise error
         return "".join(map(chr, error.object[error.start : error.end])), error.end
     if isinstance(error, UnicodeEncodeError):
+        if error.encoding == "gbk" and error.object[error.start] == "\u20ac":
+            return b"\x80", error.start + 1
         text = error.object[error.start : error.end]
         return b"".join(bytes((ord(c),)) if 0x80 <= ord(c) <= 0x9F else b"?" for c in text), error.end
     raise error
 
 
+_SEVERAL_BYTES = frozenset({"utf-8", "cp932", "gbk", "cp949", "cp950"})
 WINDOWS = "tds-windows"
 """The name of the codec error handler that does as Windows does."""
 
 codecs.register_error(WINDOWS, _as_windows_does)
+
+
+def _of_ibm() -> dict[str, bytes]:
+    """Kanji that code page 932 has twice: Windows writes IBM's bytes, Python those of NEC's copy."""
+    doubles = {}
+    for lead in (0xFA, 0xFB, 0xFC):
+        for trail in range(0x40, 0xFD):
+            raw = bytes((lead, trail))
+            text = raw.decode("cp932", "ignore")
+            if len(text) == 1 and text.encode("cp932")[0] in (0xED, 0xEE):
+                doubles[text] = raw
+    return doubles
+
+
+_OF_IBM = _of_ibm()
+
+
+def encode(text: str, codec: str) -> bytes:
+    """Text in a Windows code page, as Windows writes it."""
+    if codec == "cp932" and not _OF_IBM.keys().isdisjoint(text):
+        return b"".join(_OF_IBM.get(c) or c.encode(codec, WINDOWS) for c in text)
+    return text.encode(codec, WINDOWS)

@@ -72,7 +72,7 @@ def _value_by_value(
     texts: list[str | None] = []
     for row, there in enumerate(valid):
         try:
-            texts.append(data[offsets[row] : offsets[row + 1]].decode(codec) if there else None)
+            texts.append(data[offsets[row] : offsets[row + 1]].decode(codec, WINDOWS) if there else None)
         except UnicodeDecodeError as exc:
             raise invalid(sql_type, row, f"bytes that code page {codec} lacks") from exc
     return pa.array(texts, pa.large_string())

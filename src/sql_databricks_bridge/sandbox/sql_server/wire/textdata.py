@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .collations import WINDOWS
+from .collations import encode
 
 Offsets: TypeAlias = npt.NDArray[np.int64]
 _MULTIBYTE = {"cp932", "cp936", "cp949", "cp950"}
@@ -58,12 +58,12 @@ def codepage_pieces(array: pa.Array, codec: str) -> Pieces:
     if codec == "utf-8" or _is_ascii(used):
         return source
     if codec in _MULTIBYTE:
-        values = [value.encode(codec, WINDOWS) for value in array.fill_null("").to_pylist()]
+        values = [encode(value, codec) for value in array.fill_null("").to_pylist()]
         offsets = np.zeros(len(values) + 1, np.int64)
         np.cumsum([len(value) for value in values], out=offsets[1:])
         return Pieces(offsets, pa.py_buffer(b"".join(values)))
     characters = ((used & 0xC0) != 0x80).astype(np.int64)
-    text = used.tobytes().decode("utf-8").encode(codec, WINDOWS)
+    text = encode(used.tobytes().decode("utf-8"), codec)
     return Pieces(_positions(characters, source.offsets - start), pa.py_buffer(text))
 
 

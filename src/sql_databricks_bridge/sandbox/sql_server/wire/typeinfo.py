@@ -148,8 +148,14 @@ def encode_type_info(sql_type: SqlType, nullable: bool, database: str = "") -> b
 
 
 def wire_type(sql_type: SqlType, utf8: bool) -> SqlType:
-    """The type as a client without the json feature sees it: text, in UTF-8 where it took that feature."""
+    """The type as a client without the json feature sees it: text, in UTF-8 where it took that feature.
+
+    `SqlError` for text in UTF-8 where it did not (MS-TDS 2.2.6.4, UTF8_SUPPORT): it would read another code page.
+    """
     if sql_type.name != "json":
+        page = sql_type.collation.codepage if sql_type.collation and sql_type.name in ("char", "varchar") else ""
+        if page == "utf-8" and not utf8:
+            raise SqlError(Message(40001, "A client that has not asked for UTF8_SUPPORT gets no text in UTF-8."))
         return sql_type
     if utf8:
         return SqlType("varchar", MAX_LENGTH, collation=collations.UTF8_BIN2)

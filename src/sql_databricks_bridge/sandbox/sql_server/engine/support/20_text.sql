@@ -32,10 +32,8 @@ BEGIN
   FOREACH c IN ARRAY regexp_split_to_array(x, '') LOOP
     IF c ~ U&'^[\0001-\00FF\20AC\201A\0192\201E\2026\2020\2021\02C6\2030\0160\2039\0152\017D\2018\2019\201C\201D\2022\2013\2014\02DC\2122\0161\203A\0153\017E\0178]$' THEN
       result := result || c;
-    ELSIF ascii(c) > 65535 THEN
-      result := result || '??';
-    ELSIF ascii(c) >= 11904 AND ascii(c) NOT BETWEEN 65280 AND 65519 THEN
-      result := result || '?';
+    ELSIF tsql.has_no_likeness(ascii(c)) THEN
+      result := result || CASE WHEN ascii(c) > 65535 THEN '??' ELSE '?' END;
     ELSE
       PERFORM tsql.refuse('converting U+' || lpad(upper(to_hex(ascii(c))), 4, '0') || ' to cp1252 (a best-fit character)');
     END IF;
@@ -159,8 +157,6 @@ CREATE FUNCTION tsql.quotename(x text, mark text) RETURNS text LANGUAGE sql IMMU
     WHEN mark IN ('<', '>') THEN '<' || replace(x, '>', '>>') || '>' END $$;
 CREATE FUNCTION tsql.unicode_of(x text) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN x = '' THEN NULL WHEN ascii(x) > 65535 THEN 55296 + ((ascii(x) - 65536) >> 10) ELSE ascii(x) END $$;
-CREATE FUNCTION tsql.ascii_of(x text) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN x = '' THEN NULL ELSE get_byte(convert_to(left(x, 1), 'WIN1252'), 0) END $$;
 CREATE FUNCTION tsql.char_of(n int8) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
   IF n = 0 THEN PERFORM tsql.refuse('CHAR(0): NUL characters in strings'); END IF;

@@ -165,8 +165,3 @@ BEGIN
   END IF;
   RETURN substr(x, 1, n);
 END $$;
-CREATE FUNCTION tsql.check_xml(x text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS $$
-BEGIN
-  PERFORM tsql.refuse('casting strings to xml (the wheel''s PostgreSQL has no XML parser)');
-  RETURN x;
-END $$;

@@ -37,7 +37,10 @@ CREATE FUNCTION tsql.variant_bytes(v tsql.variant) RETURNS int4 LANGUAGE plpgsql
 BEGIN
   IF v.raw IS NOT NULL THEN RETURN length(v.raw); END IF;
   IF v.base IN ('nchar', 'nvarchar') THEN RETURN 2 * tsql.units(v.txt); END IF;
-  IF v.base IN ('char', 'varchar') THEN RETURN length(tsql.ansi_bytes(v.txt)); END IF;
+  IF v.base IN ('char', 'varchar') AND v.coll ~* '(_UTF8$|^Japanese|^Chinese)' THEN
+    PERFORM tsql.refuse('DATALENGTH of a sql_variant of ' || v.coll);
+  END IF;
+  IF v.base IN ('char', 'varchar') THEN RETURN char_length(v.txt); END IF;
   IF v.base IN ('decimal', 'numeric') THEN PERFORM tsql.refuse('DATALENGTH of a sql_variant of ' || v.base); END IF;
   RETURN v.size;
 END $$;

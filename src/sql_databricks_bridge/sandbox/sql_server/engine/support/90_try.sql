@@ -10,7 +10,7 @@ BEGIN
     FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
     WHERE s.nspname = 'tsql' AND p.proname IN ('to_tiny', 'to_small', 'to_int', 'to_big', 'float_int', 'num_dec', 'num_money',
       'str_int', 'str_bit', 'str_dec', 'str_float', 'str_money', 'str_guid', 'str_bin', 'str_date', 'str_ticks', 'str_dto',
-      'ticks_datetime', 'ticks_small', 'fit_ticks', 'fit_text', 'make_dto', 'number_ticks')
+      'ticks_datetime', 'ticks_small', 'fit_ticks', 'fit_text', 'make_dto', 'number_ticks', 'xml_text')
   LOOP
     args := '';
     FOR n IN 1 .. f.pronargs LOOP
